@@ -1,0 +1,1 @@
+# Compile flags per instruction set; see dispatch.h.
