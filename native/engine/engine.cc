@@ -1,0 +1,306 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "tensor/check.h"
+
+namespace agentinfer {
+namespace {
+
+double milliseconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+PrefixIndexOptions index_options(const Decoder& decoder) {
+  PrefixIndexOptions options;
+  options.host_blocks = decoder.options().host_blocks;
+  return options;
+}
+
+void set(StepResult& result, int outcome, size_t field, int32_t value) {
+  result.outcomes[static_cast<size_t>(outcome) * kOutcome.size() + field] = value;
+}
+
+// Positions in kOutcome.
+enum Field : size_t { kSequence, kKind, kComputed, kEmitted, kFinish, kDrafted, kAccepted, kBlocks, kCachedTokens, kErrorIndex };
+
+}  // namespace
+
+Engine::Engine(Decoder& decoder, int vocabulary, DraftFunction draft)
+    : decoder_(decoder),
+      vocabulary_(vocabulary),
+      max_context_(std::min<int64_t>(decoder.options().shape.max_context,
+                                     int64_t{decoder.options().blocks} * decoder.options().block_size)),
+      draft_(std::move(draft)),
+      pool_(decoder.options().blocks, decoder.options().block_size),
+      index_(pool_, index_options(decoder)),
+      batch_(decoder.options().shape, kMaxDraft),
+      verifier_(vocabulary, decoder.options().shape.max_logit_rows, max_context_) {}
+
+void Engine::add(SequenceSpec spec) {
+  if (spec.tokens.empty()) fail(ErrorCode::kInvalidArgument, "a prompt needs at least one token, got none");
+  if (static_cast<int64_t>(spec.tokens.size()) >= max_context_)
+    fail(ErrorCode::kInvalidArgument, "a prompt of ", spec.tokens.size(), " tokens leaves no room in a context of ", max_context_);
+  for (int32_t token : spec.tokens)
+    if (token < 0 || token >= vocabulary_)
+      fail(ErrorCode::kInvalidArgument, "token ", token, " is outside the vocabulary [0, ", vocabulary_, ")");
+  if (spec.max_tokens < 1) fail(ErrorCode::kInvalidArgument, "max_tokens must be at least 1, got ", spec.max_tokens);
+  validate(spec.sampling, vocabulary_);
+  const int32_t id = spec.id;
+  if (sequences_.contains(id)) fail(ErrorCode::kInvalidArgument, "sequence id ", id, " is in use");
+  sequences_.emplace(id, std::make_unique<Sequence>(std::move(spec), pool_.block_size()));
+}
+
+void Engine::remove(int32_t id) {
+  Sequence* sequence = find(id);
+  if (sequence == nullptr) return;
+  release(*sequence);
+  sequences_.erase(id);
+}
+
+void Engine::forget_session(int64_t session) { index_.forget(session); }
+
+Sequence* Engine::find(int32_t id) {
+  const auto found = sequences_.find(id);
+  return found == sequences_.end() ? nullptr : found->second.get();
+}
+
+// Gives all blocks back; what is computed stays cached under the sequence's owner.
+void Engine::release(Sequence& sequence) {
+  if (sequence.started) index_.finish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
+  sequence.cursor = ChainCursor(sequence.salt);
+  sequence.started = false;
+}
+
+StepResult Engine::step(const StepPlan& plan) {
+  StepResult result;
+  const auto start = Clock::now();
+  batch_.clear();
+  apply(plan);
+  reserve(plan, result);
+  result.phases[0] = milliseconds(Clock::now() - start) - result.phases[1];
+  if (!batch_.empty()) {
+    try {
+      forward(result);
+      commit(result);
+    } catch (const Error& error) {
+      fail_batch(error, result);
+    } catch (const std::bad_alloc&) {
+      fail_batch(Error(ErrorCode::kOutOfMemory, "host memory ran out during a step"), result);
+    }
+  }
+  probe(plan, result);
+  report_pool(result);
+  result.unhealthy = unhealthy_;
+  result.phases[5] = milliseconds(Clock::now() - start);
+  return result;
+}
+
+void Engine::apply(const StepPlan& plan) {
+  for (int32_t id : plan.preempt)
+    if (Sequence* sequence = find(id)) release(*sequence);
+  for (size_t i = 0; i + kPlanRetain.size() <= plan.retain.size(); i += kPlanRetain.size())
+    index_.retain(static_cast<OwnerId>(plan.retain[i]),
+                  {.retention_class = static_cast<uint8_t>(plan.retain[i + 1]), .expiry = plan.retain[i + 2]});
+}
+
+void Engine::reserve(const StepPlan& plan, StepResult& result) {
+  for (size_t i = 0; i + kPlanRow.size() <= plan.rows.size(); i += kPlanRow.size()) {
+    const int outcome = static_cast<int>(result.outcomes.size() / kOutcome.size());
+    result.outcomes.resize(result.outcomes.size() + kOutcome.size(), 0);
+    set(result, outcome, kSequence, plan.rows[i]);
+    set(result, outcome, kErrorIndex, -1);
+    Sequence* sequence = find(plan.rows[i]);
+    OutcomeKind kind = OutcomeKind::kGone;
+    if (sequence != nullptr) {
+      kind = unhealthy_.empty() && !batch_.full()
+                 ? join(*sequence, plan.rows[i + 1], plan.rows[i + 2], plan.now, outcome, result)
+                 : OutcomeKind::kDeferred;
+      set(result, outcome, kComputed, static_cast<int32_t>(sequence->computed()));
+      set(result, outcome, kBlocks, static_cast<int32_t>(sequence->table.blocks().size()));
+    }
+    set(result, outcome, kKind, static_cast<int32_t>(kind));
+  }
+}
+
+// Finds room for a sequence's rows and puts it into the batch. Its blocks are its own from here on; if the step fails later they
+// are merely unused.
+OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome, StepResult& result) {
+  Reservation reservation(index_);
+  int64_t computed = sequence.computed();
+  if (!sequence.started) {
+    index_.probe(std::span(sequence.tokens).first(sequence.tokens.size() - 1), sequence.cursor);
+    Room room = reservation.take_hits(sequence.cursor, now);
+    if (room != Room::kTaken) {
+      // Host hits or a partial hit found no room; the full device hits alone always fit.
+      run_moves();
+      index_.probe(std::span(sequence.tokens).first(sequence.tokens.size() - 1), sequence.cursor);
+      room = reservation.take_hits(sequence.cursor, now, true);
+    }
+    if (room != Room::kTaken) return OutcomeKind::kDeferred;
+    computed = reservation.computed();
+  }
+
+  BatchEntry entry{.sequence = &sequence, .outcome = outcome, .begin = computed};
+  const int64_t missing = sequence.known() - computed;
+  entry.known_rows = static_cast<int>(std::min<int64_t>({std::max(tokens, 1), missing, batch_.room()}));
+  entry.wants_logits = entry.known_rows == missing;
+
+  drafted_.clear();
+  const int64_t context_left = max_context_ - sequence.known() - 1;
+  const int64_t output_left = sequence.max_tokens - sequence.outputs() - 1;  // the sampled token itself is not drafted
+  const int limit = static_cast<int>(std::min<int64_t>({draft_limit, kMaxDraft, batch_.room() - entry.known_rows, context_left, output_left}));
+  if (draft_ && entry.wants_logits && limit > 0) {
+    const auto start = Clock::now();
+    draft_(sequence, limit, drafted_);
+    drafted_.resize(std::min(drafted_.size(), static_cast<size_t>(limit)));
+    result.phases[1] += milliseconds(Clock::now() - start);
+  }
+
+  const int64_t end = computed + entry.known_rows;
+  Room room = take_room(reservation, sequence, end + static_cast<int64_t>(drafted_.size()), now);
+  if (room != Room::kTaken && !drafted_.empty()) {
+    drafted_.clear();
+    room = take_room(reservation, sequence, end, now);
+  }
+  if (room != Room::kTaken) return OutcomeKind::kDeferred;
+
+  reservation.commit(sequence.table);
+  run_moves();
+  if (const auto& copy = reservation.copy()) {
+    decoder_.backend().copy_block(decoder_.cache(), copy->from, copy->to);
+    index_.release(copy->from);
+  }
+  if (!sequence.started) {
+    sequence.started = true;
+    set(result, outcome, kCachedTokens, static_cast<int32_t>(computed));
+    explain_miss(sequence, result);
+  }
+  batch_.add(entry, drafted_);
+  return OutcomeKind::kCommitted;
+}
+
+Room Engine::take_room(Reservation& reservation, Sequence& sequence, int64_t tokens, double now) {
+  const int count = sequence.started ? sequence.table.blocks_needed(tokens) : reservation.blocks_needed(tokens);
+  Room room = reservation.take(count, now);
+  if (room == Room::kCopying) {
+    run_moves();
+    room = reservation.take(count, now);
+  }
+  return room;
+}
+
+// Issues the host tier's copies. They may be reported complete at once: the backend orders them before whatever the next step
+// writes to the same blocks (Backend::block_to_host).
+void Engine::run_moves() {
+  moves_.clear();
+  index_.take_moves(moves_);
+  for (const HostMove& move : moves_) {
+    if (move.to_host) decoder_.backend().block_to_host(decoder_.cache(), move.block, move.slot);
+    else decoder_.backend().block_from_host(decoder_.cache(), move.slot, move.block);
+    index_.complete(move.id);
+  }
+}
+
+void Engine::explain_miss(const Sequence& sequence, StepResult& result) {
+  const MissReport miss = index_.explain(sequence.salt, std::span(sequence.tokens).first(sequence.tokens.size() - 1));
+  result.misses.insert(result.misses.end(), {sequence.id, static_cast<int32_t>(miss.cause), static_cast<int32_t>(miss.index),
+                                             miss.token, miss.indexed});
+}
+
+void Engine::forward(StepResult& result) {
+  const auto start = Clock::now();
+  auto sampling = Clock::duration::zero();
+  decoder_.forward(batch_.inputs(), [&](int first, int count, const Activation& logits) {
+    const auto begin = Clock::now();
+    verifier_.take(decoder_.backend(), batch_, first, count, logits, result);
+    sampling += Clock::now() - begin;
+  });
+  result.phases[2] = milliseconds(Clock::now() - start - sampling);
+  result.phases[3] = milliseconds(sampling);
+}
+
+void Engine::commit(StepResult& result) {
+  const auto start = Clock::now();
+  verifier_.finish(result);
+  for (BatchEntry& entry : batch_.entries()) commit_entry(entry, result);
+  result.phases[4] = milliseconds(Clock::now() - start);
+}
+
+void Engine::commit_entry(BatchEntry& entry, StepResult& result) {
+  Sequence& sequence = *entry.sequence;
+  sequence.table.set_computed(entry.begin + entry.known_rows + entry.accepted);
+  set(result, entry.outcome, kComputed, static_cast<int32_t>(sequence.computed()));
+  set(result, entry.outcome, kEmitted, entry.emitted);
+  set(result, entry.outcome, kFinish, static_cast<int32_t>(entry.finish));
+  set(result, entry.outcome, kDrafted, entry.drafts);
+  set(result, entry.outcome, kAccepted, entry.accepted);
+  set(result, entry.outcome, kErrorIndex, entry.error);
+  if (entry.error >= 0) {
+    set(result, entry.outcome, kKind, static_cast<int32_t>(OutcomeKind::kFailed));
+    index_.release_table(sequence.table);  // whatever gave no finite logit is not worth sharing
+    sequences_.erase(sequence.id);
+  } else if (entry.finish != FinishReason::kNone) {
+    release(sequence);
+    sequences_.erase(sequence.id);
+  } else {
+    index_.publish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
+  }
+}
+
+// The forward pass failed: which rows were written is unknown, so the sequences of the step end and share nothing of it.
+void Engine::fail_batch(const Error& error, StepResult& result) {
+  StepResult discarded;
+  verifier_.finish(discarded);
+  if (error.code() == ErrorCode::kDevice) unhealthy_ = error.what();
+  const int index = static_cast<int>(result.errors.size());
+  result.errors.push_back({std::string(error_code_name(error.code())), error.what()});
+  for (BatchEntry& entry : batch_.entries()) {
+    set(result, entry.outcome, kKind, static_cast<int32_t>(OutcomeKind::kFailed));
+    set(result, entry.outcome, kErrorIndex, index);
+    Sequence& sequence = *entry.sequence;
+    index_.release_table(sequence.table);
+    sequences_.erase(sequence.id);
+  }
+}
+
+void Engine::probe(const StepPlan& plan, StepResult& result) {
+  listed_.clear();
+  for (int32_t id : plan.probe) {
+    Sequence* sequence = find(id);
+    if (sequence == nullptr || sequence->started) continue;
+    const auto tokens = std::span(sequence->tokens).first(sequence->tokens.size() - 1);
+    index_.probe(tokens, sequence->cursor);
+    const PrefixMatch& match = sequence->cursor.match();
+    const int block = pool_.block_size();
+    const int64_t blocks = (sequence->known() + block - 1) / block;
+    // Requests that lack the same next block share a group: the first of them fills the cache for the others.
+    const size_t from = static_cast<size_t>(match.blocks()) * static_cast<size_t>(block);
+    uint32_t group = 2166136261u ^ static_cast<uint32_t>(from);
+    for (size_t i = from; i < std::min(tokens.size(), from + static_cast<size_t>(block)); ++i)
+      group = (group ^ static_cast<uint32_t>(tokens[i])) * 16777619u;
+    result.probes.insert(result.probes.end(),
+                         {id, static_cast<int32_t>(match.tokens + match.partial_tokens), match.pinned, match.evictable,
+                          match.host, static_cast<int32_t>(blocks - match.device()), static_cast<int32_t>(group)});
+    listed_.push_back({.tokens = tokens, .cursor = &sequence->cursor});
+  }
+  if (!plan.demand) return;
+  const UnionDemand demand = index_.demand(listed_);
+  result.demand = {static_cast<int32_t>(demand.pinned), static_cast<int32_t>(demand.evictable),
+                   static_cast<int32_t>(demand.host), static_cast<int32_t>(demand.fresh)};
+}
+
+void Engine::report_pool(StepResult& result) const {
+  result.pool = {pool_.total(),        pool_.free_count(),          pool_.cached_count(),
+                 pool_.used_count(),   index_.host().total(),       index_.host().free_count(),
+                 static_cast<int32_t>(index_.stats().evicted)};
+}
+
+void Engine::check() const {
+  index_.check();
+  for (const auto& [id, sequence] : sequences_)
+    ensure(sequence->started || sequence->table.blocks().empty(), "sequence ", id, " holds blocks before its start");
+}
+
+}  // namespace agentinfer
