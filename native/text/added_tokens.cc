@@ -48,9 +48,15 @@ size_t skip_space(std::string_view text, size_t at, size_t to) {
 
 }  // namespace
 
-AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
-  for (size_t i = 0; i < tokens_.size(); ++i)
-    (tokens_[i].normalized ? normalized_ : verbatim_).insert(tokens_[i].content, static_cast<int32_t>(i));
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, std::string (*normalize)(std::string_view))
+    : tokens_(std::move(tokens)) {
+  for (size_t i = 0; i < tokens_.size(); ++i) {
+    const AddedToken& token = tokens_[i];
+    if (!token.normalized)
+      verbatim_.insert(token.content, static_cast<int32_t>(i));
+    else
+      normalized_.insert(normalize ? normalize(token.content) : token.content, static_cast<int32_t>(i));
+  }
 }
 
 void AddedTokens::find(std::string_view text, size_t from, size_t to, bool normalized, std::vector<AddedMatch>& out) const {

@@ -30,8 +30,8 @@ struct AddedMatch {
 class AddedTokens {
  public:
   AddedTokens() = default;
-  // REQUIRES: contents are distinct.
-  explicit AddedTokens(std::vector<AddedToken> tokens);
+  // `normalize` makes what normalized tokens are looked for as; none: their content. REQUIRES: contents are distinct.
+  explicit AddedTokens(std::vector<AddedToken> tokens, std::string (*normalize)(std::string_view) = nullptr);
 
   std::span<const AddedToken> all() const { return tokens_; }
 

@@ -65,7 +65,7 @@ class SentencePieceBpe final : public SubwordEncoder {
   ByteTrie user_defined_, plain_user_defined_;
   std::vector<uint32_t> low_symbols_;                      // by code point below 0x10000; kUnknown | code where there is none
   std::unordered_map<uint32_t, uint32_t> high_symbols_;    // the others
-  std::vector<uint32_t> extra_characters_;                 // code points held by pieces without being one
+  std::vector<uint32_t> extra_characters_;                 // code points held by pieces without being one that is in use
   std::vector<uint64_t> neighbours_;                       // bitmap; a power of two of words
   int neighbour_shift_ = 0;
   MergeTable merges_;

@@ -80,7 +80,8 @@ void SentencePieceBpe::index_characters(const SentencePieceModel& model) {
   };
   Characters characters;
   for (uint32_t id = 0; id < piece_count_; ++id) {
-    if (!is_mergeable(model.pieces[id]) && model.pieces[id].type != PieceType::kUserDefined) continue;
+    // A character whose piece is unused takes part in merges, but is unknown when it remains alone.
+    if (model.pieces[id].type != PieceType::kNormal && model.pieces[id].type != PieceType::kUserDefined) continue;
     characters.read(model.pieces[id].text);
     if (characters.codes.size() == 1) assign(characters.codes[0], id);
   }

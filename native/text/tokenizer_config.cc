@@ -1,11 +1,9 @@
 #include "text/tokenizer_config.h"
 
-#include <algorithm>
 #include <charconv>
 #include <limits>
 
 #include "tensor/check.h"
-#include "tensor/json.h"
 
 namespace agentinfer {
 namespace {
@@ -28,16 +26,6 @@ std::optional<std::string> content_of(const Json& json, std::string_view what) {
   if (!content || !content->is_string())
     fail(ErrorCode::kModelInvalid, what, ": ", json.describe(), ", expected a string or an object with \"content\"");
   return std::string(content->as_string());
-}
-
-void add_token(TokenizerConfig& config, AddedToken token, std::string_view what) {
-  for (const AddedToken& other : config.added) {
-    if (other.id == token.id && other.content == token.content) return;  // the same, said twice
-    if (other.id == token.id || other.content == token.content)
-      fail(ErrorCode::kModelInvalid, what, ": added token \"", token.content, "\" with id ", token.id, " contradicts \"",
-           other.content, "\" with id ", other.id);
-  }
-  config.added.push_back(std::move(token));
 }
 
 // Roles and flags of tokenizer_config.json or special_tokens_map.json. What an earlier file said stays.
@@ -68,33 +56,39 @@ const Json& object_root(const JsonDocument& document, std::string_view what) {
   return document.root();
 }
 
-void read_config(std::string_view text, TokenizerConfig& config) {
+void read_config(std::string_view text, TokenizerConfig& config, AddedTokenList& list) {
   constexpr std::string_view kWhat = "tokenizer_config.json";
   const JsonDocument document = parse_json(text, kWhat);
   const Json& root = object_root(document, kWhat);
   if (const Json* added = root.find("added_tokens_decoder"); added && !added->is_null())
     for (const JsonMember& member : added->members()) {
       const std::string what = std::string(kWhat) + ": added_tokens_decoder." + std::string(member.key);
-      add_token(config, parse_added_token(member.value, parse_id(member.key, what), what), kWhat);
+      list.add(parse_added_token(member.value, parse_id(member.key, what), what), kWhat);
     }
   read_roles(root, kWhat, config);
 }
 
-void read_added(std::string_view text, TokenizerConfig& config) {
+void read_added(std::string_view text, AddedTokenList& list) {
   constexpr std::string_view kWhat = "added_tokens.json";
   const JsonDocument document = parse_json(text, kWhat);
   for (const JsonMember& member : object_root(document, kWhat).members()) {
     const int64_t id = member.value.as_int();
     if (member.key.empty() || id < 0 || id > std::numeric_limits<int32_t>::max())
       fail(ErrorCode::kModelInvalid, kWhat, ": \"", member.key, "\" with id ", id);
-    const auto known = std::find_if(config.added.begin(), config.added.end(),
-                                    [&](const AddedToken& token) { return token.content == member.key && token.id == id; });
-    if (known == config.added.end())
-      add_token(config, {.content = std::string(member.key), .id = static_cast<int32_t>(id)}, kWhat);
+    list.add({.content = std::string(member.key), .id = static_cast<int32_t>(id)}, kWhat);
   }
 }
 
 }  // namespace
+
+void AddedTokenList::add(AddedToken token, std::string_view what) {
+  const auto [id, new_content] = by_content_.try_emplace(token.content, token.id);
+  const auto [content, new_id] = by_id_.try_emplace(token.id, token.content);
+  if (id->second != token.id || content->second != token.content)
+    fail(ErrorCode::kModelInvalid, what, ": added token \"", token.content, "\" with id ", token.id,
+         " contradicts an earlier one, \"", content->second, "\" with id ", id->second);
+  if (new_content) tokens_.push_back(std::move(token));
+}
 
 AddedToken parse_added_token(const Json& json, int64_t id, std::string_view what) {
   if (id < 0 || id > std::numeric_limits<int32_t>::max())
@@ -117,8 +111,9 @@ AddedToken parse_added_token(const Json& json, int64_t id, std::string_view what
 
 TokenizerConfig parse_tokenizer_config(const TokenizerFiles& files) {
   TokenizerConfig config;
-  if (files.tokenizer_config) read_config(*files.tokenizer_config, config);
-  if (files.added_tokens) read_added(*files.added_tokens, config);
+  AddedTokenList list(config.added);
+  if (files.tokenizer_config) read_config(*files.tokenizer_config, config, list);
+  if (files.added_tokens) read_added(*files.added_tokens, list);
   if (files.special_tokens_map) {
     constexpr std::string_view kWhat = "special_tokens_map.json";
     const JsonDocument document = parse_json(*files.special_tokens_map, kWhat);

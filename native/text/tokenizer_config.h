@@ -4,8 +4,11 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
+#include "tensor/json.h"
 #include "text/added_tokens.h"
 #include "text/tokenizer.h"
 
@@ -18,10 +21,23 @@ struct TokenizerConfig {
   std::optional<bool> add_bos, add_eos;
 };
 
+// Fills a list of added tokens and keeps ids and contents distinct.
+class AddedTokenList {
+ public:
+  explicit AddedTokenList(std::vector<AddedToken>& tokens) : tokens_(tokens) {}
+  // The first mention of a token counts; throws kModelInvalid when another says something else. `what` names the file.
+  void add(AddedToken token, std::string_view what);
+
+ private:
+  std::vector<AddedToken>& tokens_;
+  std::unordered_map<std::string, int32_t> by_content_;
+  std::unordered_map<int32_t, std::string> by_id_;
+};
+
 // Throws kModelInvalid on damaged or contradictory files.
 TokenizerConfig parse_tokenizer_config(const TokenizerFiles& files);
 
 // One added token from its JSON object (an entry of added_tokens_decoder, or of tokenizer.json's added_tokens). `what` names it.
-AddedToken parse_added_token(const class Json& json, int64_t id, std::string_view what);
+AddedToken parse_added_token(const Json& json, int64_t id, std::string_view what);
 
 }  // namespace agentinfer

@@ -1,6 +1,7 @@
 // What both loaders do with added tokens and special roles.
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "tensor/check.h"
 #include "text/tokenizer_config.h"
@@ -32,19 +33,19 @@ void install_added_tokens(TokenizerData& data, std::vector<AddedToken> added, To
       if (const auto old = data.ids.find(entry.piece); old != data.ids.end() && old->second == token.id) data.ids.erase(old);
       entry.piece = content;
     }
-    entry.text = content;
+    entry.text = token.normalized && data.normalize ? data.keep(data.normalize(content)) : content;
     entry.kind = kind;
     entry.special = entry.special || token.special;
     data.ids.insert_or_assign(content, token.id);
   }
-  data.added = AddedTokens(std::move(added));
+  data.added = AddedTokens(std::move(added), data.normalize);
 }
 
 void resolve_roles(TokenizerData& data, TokenizerConfig& config) {
+  std::unordered_set<std::string> known;
+  for (const AddedToken& token : config.added) known.insert(token.content);
   const auto resolve = [&](const std::string& role, const std::string& content) {
-    const auto known = std::find_if(config.added.begin(), config.added.end(),
-                                    [&](const AddedToken& token) { return token.content == content; });
-    if (known != config.added.end()) return;
+    if (!known.insert(content).second) return;
     const auto found = data.ids.find(content);
     if (found == data.ids.end() || content.empty())
       fail(ErrorCode::kModelInvalid, "tokenizer_config.json: ", role, " is \"", content, "\", which is not in the vocabulary");

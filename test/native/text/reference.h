@@ -41,7 +41,10 @@ class Reader {
     std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
     return value;
   }
-  std::string string() { return std::string(take(number<uint32_t>())); }
+  std::string string(const std::string& same = {}) {
+    const auto size = number<uint32_t>();
+    return size == 0xFFFFFFFF ? same : std::string(take(size));
+  }
   std::vector<int32_t> ids(uint16_t count) {
     std::vector<int32_t> out(count);
     for (int32_t& id : out) id = number<int32_t>();
@@ -66,7 +69,7 @@ inline std::vector<Entry> read(const std::string& name) {
     entry.special = reader.ids(reader.number<uint16_t>());
     const auto count = reader.number<uint16_t>();
     entry.plain = count == 0xFFFF ? entry.special : reader.ids(count);
-    entry.decoded = reader.string();
+    entry.decoded = reader.string(entry.text);
   }
   return entries;
 }
