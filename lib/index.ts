@@ -1,0 +1,8 @@
+export { AgentInferError, errorCodes } from './errors.js'
+export type { ErrorCode } from './errors.js'
+export { Engine } from './engine/engine.js'
+export type { EngineInfo } from './engine/engine.js'
+export type { LoopStats } from './engine/loop.js'
+export type { FinishReason, GenerationResponse, Timings, Usage } from './engine/request.js'
+export type { Delta, GenerationStream, TokenLogprob } from './engine/stream.js'
+export type { EngineOptions, GenerateOptions, Message, SamplingOptions } from './options.js'

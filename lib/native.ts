@@ -1,0 +1,232 @@
+/**
+ * The one place that loads the addon and declares what it offers. The step contract below is one half; native/engine/step.h
+ * is the other. They change together, and test/boundary/contract.test.ts compares them.
+ */
+import addon from './addon.cjs'
+import { AgentInferError } from './errors.js'
+
+/** Field orders of the flat records that cross at each step. A record's stride is the number of its fields. */
+export const contract = {
+  planRow: ['sequence', 'tokens', 'draftLimit'],
+  planPreempt: ['sequence'],
+  planRetain: ['session', 'retentionClass', 'expiresAt'],
+  outcome: [
+    'sequence', 'kind', 'computed', 'emitted', 'finish', 'drafted', 'accepted', 'blocks', 'cachedTokens', 'error',
+  ],
+  probe: ['sequence', 'hitTokens', 'pinned', 'evictable', 'host', 'need', 'group'],
+  miss: ['sequence', 'cause', 'index', 'token', 'indexed'],
+  pool: ['total', 'free', 'cached', 'used', 'hostTotal', 'hostFree', 'evicted'],
+  demand: ['pinned', 'evictable', 'host', 'fresh'],
+  phases: ['reserve', 'draft', 'forward', 'sample', 'commit', 'total'],
+} as const
+
+/** `kind` of an outcome. */
+export const OutcomeKind = { committed: 0, deferred: 1, failed: 2, gone: 3 } as const
+/** `finish` of an outcome. */
+export const Finish = { none: 0, stop: 1, length: 2 } as const
+
+export interface NativeSampling {
+  temperature: number
+  topK: number
+  topP: number
+  minP: number
+  repetitionPenalty: number
+  presencePenalty: number
+  frequencyPenalty: number
+  minTokens: number
+  seed: number
+  stopIds: Int32Array
+  biasIds?: Int32Array
+  bias?: Float64Array
+  allowedIds?: Int32Array
+  logprobs?: boolean
+  topLogprobs?: number
+}
+
+export interface SequenceSpec {
+  id: number
+  /** Owner of the KV; absent: nobody's. */
+  session?: number
+  /** Sequences with different salts share no KV. */
+  salt?: number
+  tokens: Int32Array
+  maxTokens: number
+  sampling: NativeSampling
+}
+
+export interface StepPlan {
+  /** Seconds; retention expiries are on the same clock. */
+  now: number
+  rows: Int32Array
+  preempt?: Int32Array
+  retain?: Float64Array
+  probe?: Int32Array
+  demand?: boolean
+}
+
+export interface StepResult {
+  outcomes: Int32Array
+  tokens: Int32Array
+  probes: Int32Array
+  misses: Int32Array
+  pool: Int32Array
+  demand: Int32Array
+  /** Milliseconds. */
+  phases: Float64Array
+  logprobs?: Float32Array
+  topCounts?: Int32Array
+  topIds?: Int32Array
+  topLogprobs?: Float32Array
+  errors?: Error[]
+  unhealthy?: string
+}
+
+/** What config.json says, resolved. Sizes in elements. */
+export interface ModelInfo {
+  architecture: string
+  hiddenSize: number
+  layers: number
+  heads: number
+  kvHeads: number
+  headDim: number
+  intermediateSize: number
+  vocabSize: number
+  maxPositionEmbeddings: number
+  ropeTheta: number
+  rmsNormEps: number
+  qkvBias: boolean
+  oBias: boolean
+  mlpBias: boolean
+  qkNorm: boolean
+  sandwichNorm: boolean
+  tieWordEmbeddings: boolean
+  dtype: string
+  w8a8: boolean
+  bosTokenId: number
+  padTokenId: number
+  eosTokenIds: Int32Array
+}
+
+/** Bytes by purpose, computed from config.json before anything is taken. */
+export interface MemoryPlan {
+  items: { name: string; bytes: number; detail: string }[]
+  total: number
+}
+
+export interface NativeEngineInfo {
+  config: ModelInfo
+  isa: string
+  threads: number
+  blocks: number
+  hostBlocks: number
+  blockSize: number
+  maxContext: number
+  maxBatchTokens: number
+  maxSequences: number
+  weightBytes: number
+  kvBytes: number
+  workspaceBytes: number
+}
+
+/** Names and units as in lib/options.ts. */
+export interface NativeEngineOptions {
+  folder: string
+  threads?: number
+  isa?: string
+  weights?: 'bf16' | 'int8'
+  kvDtype?: 'f16' | 'f32'
+  maxContext?: number
+  kvTokens?: number
+  hostKvBytes?: number
+  blockSize?: number
+  maxBatchTokens?: number
+  maxSequences?: number
+}
+
+export interface NativeEngineEvents {
+  progress: { done: number; total: number }
+  opened: NativeEngineInfo
+  failed: Error
+  rejected: { id: number; error: Error }
+  result: StepResult
+  /** Empty: every invariant of pool, index and tables holds. */
+  checked: string
+  closed: undefined
+}
+
+export type NativeEngineListener = <K extends keyof NativeEngineEvents>(kind: K, value: NativeEngineEvents[K]) => void
+
+/** Calls return at once and run in order on the engine's thread; `closed` is the last event. */
+export interface NativeEngine {
+  add(spec: SequenceSpec): void
+  remove(id: number): void
+  forget(session: number): void
+  step(plan: StepPlan): void
+  check(): void
+  close(): void
+  /** Whether an open engine keeps the process alive (it does until unref). */
+  ref(): void
+  unref(): void
+}
+
+export interface TextSegment {
+  text: string
+  /** Whether special markers in it become special ids. */
+  special: boolean
+}
+
+export interface NativeDetokenizer {
+  push(ids: Int32Array): string
+  flush(): string
+}
+
+export interface NativeTokenizer {
+  encode(segments: readonly TextSegment[]): Int32Array
+  encodeAsync(segments: readonly TextSegment[]): Promise<Int32Array>
+  decode(ids: Int32Array, skipSpecial?: boolean): string
+  detokenizer(skipSpecial?: boolean): NativeDetokenizer
+  piece(id: number): string
+  tokenId(piece: string): number | null
+  facts(): {
+    vocabSize: number
+    bosId: number | null
+    eosId: number | null
+    padId: number | null
+    unkId: number | null
+    addBos: boolean
+  }
+}
+
+export interface NativeAddon {
+  NativeEngine: new (options: NativeEngineOptions, listener: NativeEngineListener) => NativeEngine
+  openTokenizer(folder: string): Promise<NativeTokenizer>
+  inspect(options: NativeEngineOptions): Promise<{
+    config: ModelInfo
+    plan: MemoryPlan
+    tensors: { name: string; dtype: string; shape: string; bytes: number }[]
+  }>
+  cpu(): { isas: string[]; threads: number }
+  contract: Record<keyof typeof contract, string[]>
+}
+
+let loaded: NativeAddon | undefined
+
+/**
+ * The addon, loaded on first use.
+ * @throws {AgentInferError} `ERR_ADDON_NOT_FOUND` saying what was looked for and how to build it.
+ */
+export function native(): NativeAddon {
+  if (loaded !== undefined) return loaded
+  try {
+    loaded = addon.load() as NativeAddon
+    return loaded
+  } catch (cause) {
+    const where = `${process.platform}-${process.arch}, Node ${process.versions.node}`
+    throw new AgentInferError(
+      'ERR_ADDON_NOT_FOUND',
+      `no native addon for ${where} under ${addon.packageRoot} (looked in build/Release and prebuilds). ` +
+        'In a clone, run: npm run build:native',
+      { cause },
+    )
+  }
+}

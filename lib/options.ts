@@ -1,0 +1,120 @@
+/** Every public option, once: its type, default, unit and meaning. Unknown keys are refused. */
+import { z } from 'zod'
+
+import { AgentInferError } from './errors.js'
+
+const positive = () => z.int().positive()
+
+export const engineOptionsSchema = z.strictObject({
+  /** Folder of a Hugging Face style checkpoint. */
+  model: z.string().min(1),
+  /** Where to run. Only the CPU backend exists so far; `'auto'` chooses it and says so in `engine.info.device`. */
+  device: z.enum(['cpu', 'auto']).default('auto'),
+  /** Weight format: 16-bit, or int8 weights with int8 activations (W8A8). Folders that are int8 already stay so. */
+  weights: z.enum(['bf16', 'int8']).default('bf16'),
+  /** CPU threads; default: the cores this process may use. */
+  threads: z.int().min(1).max(256).optional(),
+  /** Forces an instruction set (see `agentinfer doctor`); default: the best there is. */
+  isa: z.string().optional(),
+  /** Tokens a request may have, prompt and output together; default: the model's own limit, at most 8192. */
+  maxContext: positive().optional(),
+  /** Tokens of KV kept in all; default: four full contexts, less where memory is short. */
+  kvTokens: positive().optional(),
+  /** Element type of the KV cache on the CPU. */
+  kvDtype: z.enum(['f16', 'f32']).default('f16'),
+  /** Bytes of host memory for KV that left the device; 0: none. */
+  hostKvBytes: z.int().min(0).default(0),
+  /** Tokens in a KV block, the unit of sharing; a multiple of 16 from 16 to 256. */
+  blockSize: z.int().min(16).max(256).multipleOf(16).default(32),
+  /** Tokens computed in one step at most: decodes first, the rest for prefill chunks. */
+  maxBatchTokens: z.int().min(16).max(16384).default(512),
+  /** Sequences in one step at most. */
+  maxSequences: z.int().min(1).max(1024).default(64),
+  /** Requests that may wait; more are refused with `ERR_BUSY`. */
+  maxQueue: z.int().min(1).default(1024),
+  /** Aborts loading; the returned promise rejects with the signal's reason. */
+  signal: z.instanceof(AbortSignal).optional(),
+  /** Called while the checkpoint is read, with bytes done and in total. */
+  onProgress: z
+    .custom<(progress: { done: number; total: number }) => void>((value) => typeof value === 'function', 'expected a function')
+    .optional(),
+})
+export type EngineOptions = z.input<typeof engineOptionsSchema>
+
+export const samplingSchema = z.strictObject({
+  /** 0: greedy. Default: the model's generation_config.json does not apply; 1. */
+  temperature: z.number().min(0).max(100).default(1),
+  /** Keep the k most likely tokens; 0: off. */
+  topK: z.int().min(0).default(0),
+  /** Keep the fewest most likely tokens whose probabilities sum to this. */
+  topP: z.number().gt(0).max(1).default(1),
+  /** Keep tokens at least this likely, relative to the most likely. */
+  minP: z.number().min(0).max(1).default(0),
+  /** Above 1 makes tokens of prompt and output less likely. */
+  repetitionPenalty: z.number().positive().default(1),
+  /** Taken from the logit of every token already in the output. */
+  presencePenalty: z.number().min(-100).max(100).default(0),
+  /** Taken from a token's logit for each time it is in the output. */
+  frequencyPenalty: z.number().min(-100).max(100).default(0),
+  /** Added to logits, by token id. */
+  logitBias: z.record(z.string().regex(/^\d+$/), z.number()).optional(),
+  /** Only these ids may be chosen. */
+  allowedIds: z.array(z.int().min(0)).min(1).optional(),
+  /** End tokens are not chosen before so many tokens were produced. */
+  minTokens: z.int().min(0).default(0),
+  /** Same seed, same prompt, same output, whatever else runs. Default: random. */
+  seed: z.int().min(0).optional(),
+  /** Report the chosen token's log probability and the n highest (0..20) of the model's own distribution. */
+  logprobs: z.int().min(0).max(20).optional(),
+})
+export type SamplingOptions = z.input<typeof samplingSchema>
+
+const message = z.strictObject({
+  role: z.string().min(1),
+  content: z.string(),
+})
+export type Message = z.infer<typeof message>
+
+export const generateOptionsSchema = z
+  .strictObject({
+    /** A chat, rendered with the model's template. One of messages, prompt and tokens is needed. */
+    messages: z.array(message).min(1).optional(),
+    /** Plain text, continued as it is (a BOS is put in front where the model wants one). */
+    prompt: z.string().optional(),
+    /** Token ids, used exactly as they are. */
+    tokens: z.union([z.array(z.int().min(0)), z.instanceof(Int32Array)]).optional(),
+    /** Jinja template for `messages`, instead of the model's. */
+    chatTemplate: z.string().optional(),
+    /** Whether special markers in `prompt` become special ids. */
+    parseSpecial: z.boolean().default(false),
+    /** Tokens to generate at most; default: what the context leaves. */
+    maxTokens: positive().optional(),
+    sampling: samplingSchema.prefault({}),
+    /** Text that ends the output; it is not part of it. */
+    stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(64)]).optional(),
+    /** Ids that end the output beside the model's own end tokens. */
+    stopIds: z.array(z.int().min(0)).default([]),
+    /** Go on past the model's own end tokens. */
+    ignoreEos: z.boolean().default(false),
+    /** Leave special markers such as `[unused16]` in the text. */
+    keepSpecial: z.boolean().default(true),
+    /** Higher goes first. */
+    priority: z.int().default(0),
+    signal: z.instanceof(AbortSignal).optional(),
+  })
+  .refine((options) => [options.messages, options.prompt, options.tokens].filter((x) => x !== undefined).length === 1, {
+    message: 'expected exactly one of messages, prompt and tokens',
+  })
+export type GenerateOptions = z.input<typeof generateOptionsSchema>
+export type ResolvedGenerateOptions = z.output<typeof generateOptionsSchema>
+
+/** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` naming each wrong option, what was expected and what came. */
+export function parseOptions<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const problems = parsed.error.issues.map((issue) => {
+    const path = issue.path.join('.')
+    return path === '' ? issue.message : `${path}: ${issue.message}`
+  })
+  throw new AgentInferError('ERR_INVALID_ARGUMENT', `${what}: ${problems.join('; ')}`, { cause: parsed.error })
+}

@@ -1,0 +1,175 @@
+#include "binding/engine_thread.h"
+
+#include <utility>
+
+#include "binding/convert.h"
+#include "binding/result.h"
+
+namespace agentinfer {
+
+std::shared_ptr<EngineThread> EngineThread::start(Napi::Env env, Napi::Function callback, EngineOptions options) {
+  std::shared_ptr<EngineThread> made(new EngineThread);
+  made->env_ = env;
+  made->link_ = Link::New(
+      env, callback, "agentinfer engine", 0, 1, nullptr,
+      [](Napi::Env, EngineThread* thread, std::nullptr_t*) {
+        // The link is gone: nothing calls JavaScript any more, and the thread (if it still runs) is about to end.
+        const std::shared_ptr<EngineThread> last = std::exchange(thread->self_, nullptr);
+        if (thread->env_ != nullptr)
+          napi_remove_env_cleanup_hook(thread->env_, environment_hook, thread);
+      },
+      made.get());
+  made->linked_ = true;
+  made->self_ = made;
+  // Registered after the link: hooks run in reverse order, so the thread stops while the link still exists.
+  napi_add_env_cleanup_hook(env, environment_hook, made.get());
+  made->worker_ = std::make_unique<Worker>();
+  options.aborted = &made->abort_load_;
+  made->worker_->submit([self = made.get(), options = std::move(options)] { self->open(options); });
+  return made;
+}
+
+EngineThread::~EngineThread() {
+  abort_load_ = true;
+  worker_.reset();
+}
+
+void EngineThread::environment_hook(void* self) { static_cast<EngineThread*>(self)->environment_ends(); }
+
+// The environment goes away with the engine still open: wait for the step in flight, free everything, let go of JavaScript.
+void EngineThread::environment_ends() {
+  env_ = nullptr;
+  abort_load_ = true;
+  worker_->submit([this] { end(); });
+  worker_->stop();
+}
+
+void EngineThread::open(EngineOptions options) {
+  options.on_progress = [this](size_t done, size_t total) {
+    emit([done, total](Napi::Env env, Napi::Function callback) {
+      Napi::Object progress = Napi::Object::New(env);
+      progress["done"] = static_cast<double>(done);
+      progress["total"] = static_cast<double>(total);
+      callback.Call({Napi::String::New(env, "progress"), progress});
+    });
+  };
+  try {
+    engine_ = std::make_unique<LoadedEngine>(options);
+    emit([info = engine_info(*engine_)](Napi::Env env, Napi::Function callback) {
+      callback.Call({Napi::String::New(env, "opened"), to_js(env, info)});
+    });
+  } catch (const Error& error) {
+    emit_failure("failed", std::string(error_code_name(error.code())), error.what());
+  } catch (const std::bad_alloc&) {
+    emit_failure("failed", "ERR_OUT_OF_MEMORY", "host memory ran out while the model was opened");
+  } catch (const std::exception& error) {
+    emit_failure("failed", "ERR_INTERNAL", error.what());
+  }
+  if (engine_ == nullptr) end();
+}
+
+void EngineThread::emit_failure(const char* kind, std::string code, std::string message) {
+  emit([kind, code = std::move(code), message = std::move(message)](Napi::Env env, Napi::Function callback) {
+    callback.Call({Napi::String::New(env, kind), to_js_error(env, code, message).Value()});
+  });
+}
+
+void EngineThread::add(SequenceSpec spec) {
+  worker_->submit([this, spec = std::move(spec)] {
+    if (engine_ == nullptr) return;
+    const int32_t id = spec.id;
+    std::string code, message;
+    try {
+      engine_->engine().add(spec);
+      return;
+    } catch (const Error& error) {
+      code = error_code_name(error.code());
+      message = error.what();
+    } catch (const std::bad_alloc&) {
+      code = "ERR_OUT_OF_MEMORY";
+      message = "host memory ran out";
+    }
+    emit([id, code, message](Napi::Env env, Napi::Function callback) {
+      Napi::Object rejected = Napi::Object::New(env);
+      rejected["id"] = id;
+      rejected["error"] = to_js_error(env, code, message).Value();
+      callback.Call({Napi::String::New(env, "rejected"), rejected});
+    });
+  });
+}
+
+void EngineThread::remove(int32_t id) {
+  worker_->submit([this, id] {
+    if (engine_ != nullptr) engine_->engine().remove(id);
+  });
+}
+
+void EngineThread::forget(int64_t session) {
+  worker_->submit([this, session] {
+    if (engine_ != nullptr) engine_->engine().forget_session(session);
+  });
+}
+
+void EngineThread::step(std::unique_ptr<StepPlan> plan) {
+  worker_->submit([this, plan = std::shared_ptr<StepPlan>(std::move(plan))] {
+    if (engine_ == nullptr) return;
+    auto result = std::make_shared<StepResult>(engine_->engine().step(*plan));
+    emit([result](Napi::Env env, Napi::Function callback) {
+      callback.Call({Napi::String::New(env, "result"), to_js(env, *result)});
+    });
+  });
+}
+
+void EngineThread::check() {
+  worker_->submit([this] {
+    if (engine_ == nullptr) return;
+    std::string violation;
+    try {
+      engine_->engine().check();
+    } catch (const Error& error) {
+      violation = error.what();
+    }
+    emit([violation](Napi::Env env, Napi::Function callback) {
+      callback.Call({Napi::String::New(env, "checked"), Napi::String::New(env, violation)});
+    });
+  });
+}
+
+void EngineThread::close() {
+  abort_load_ = true;
+  worker_->submit([this] { end(); });
+}
+
+// Engine thread. The last thing it does for JavaScript.
+void EngineThread::end() {
+  engine_.reset();
+  emit([](Napi::Env env, Napi::Function callback) { callback.Call({Napi::String::New(env, "closed")}); });
+  const std::lock_guard lock(link_mutex_);
+  if (!std::exchange(linked_, false)) return;
+  link_.Release();
+}
+
+void EngineThread::emit(Event event) {
+  const std::lock_guard lock(link_mutex_);
+  if (!linked_) return;
+  auto queued = std::make_unique<Event>(std::move(event));
+  if (link_.NonBlockingCall(queued.get()) == napi_ok) queued.release();
+}
+
+void EngineThread::ref(Napi::Env env) {
+  const std::lock_guard lock(link_mutex_);
+  if (linked_) link_.Ref(env);
+}
+
+void EngineThread::unref(Napi::Env env) {
+  const std::lock_guard lock(link_mutex_);
+  if (linked_) link_.Unref(env);
+}
+
+void EngineThread::call_js(Napi::Env env, Napi::Function callback, std::nullptr_t*, Event* event) {
+  const std::unique_ptr<Event> owned(event);
+  // Without an environment the queue is only being emptied.
+  if (static_cast<napi_env>(env) != nullptr && !callback.IsEmpty()) (*owned)(env, callback);
+}
+
+}  // namespace agentinfer

@@ -1,0 +1,58 @@
+#pragma once
+// The engine's thread and its link to JavaScript, apart from any JavaScript object so that either may go first.
+
+#include <napi.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "engine/loaded_engine.h"
+#include "engine/worker.h"
+
+namespace agentinfer {
+
+class EngineThread : public std::enable_shared_from_this<EngineThread> {
+ public:
+  // On the JavaScript thread. `callback` is called there as described in engine_object.h.
+  static std::shared_ptr<EngineThread> start(Napi::Env env, Napi::Function callback, EngineOptions options);
+  ~EngineThread();
+
+  // JavaScript thread. Jobs run in order on the engine's thread; ignored after close.
+  void add(SequenceSpec spec);
+  void remove(int32_t id);
+  void forget(int64_t session);
+  void step(std::unique_ptr<StepPlan> plan);
+  void check();
+  void close();
+  void ref(Napi::Env env);
+  void unref(Napi::Env env);
+
+ private:
+  // Builds the callback's arguments on the JavaScript thread.
+  using Event = std::function<void(Napi::Env env, Napi::Function callback)>;
+
+  EngineThread() = default;
+  void open(EngineOptions options);
+  void emit(Event event);
+  void emit_failure(const char* kind, std::string code, std::string message);
+  void end();
+  void environment_ends();
+  static void environment_hook(void* self);
+  static void call_js(Napi::Env env, Napi::Function callback, std::nullptr_t*, Event* event);
+
+  using Link = Napi::TypedThreadSafeFunction<std::nullptr_t, Event, &EngineThread::call_js>;
+
+  std::atomic<bool> abort_load_{false};
+  std::unique_ptr<LoadedEngine> engine_;  // engine thread only
+  std::mutex link_mutex_;
+  Link link_;                             // guarded by link_mutex_
+  bool linked_ = false;                   // guarded by link_mutex_
+  napi_env env_ = nullptr;                // JavaScript thread; null after the environment ended
+  std::shared_ptr<EngineThread> self_;    // keeps this alive until its last event was delivered; JavaScript thread
+  std::unique_ptr<Worker> worker_;        // last: it uses everything above
+};
+
+}  // namespace agentinfer

@@ -1,0 +1,136 @@
+#include "binding/result.h"
+
+#include "binding/convert.h"
+
+namespace agentinfer {
+namespace {
+
+template <typename Names>
+Napi::Array names(Napi::Env env, const Names& list) {
+  Napi::Array array = Napi::Array::New(env, list.size());
+  for (uint32_t i = 0; i < list.size(); ++i) array[i] = Napi::String::New(env, list[i]);
+  return array;
+}
+
+Napi::Value ints(Napi::Env env, const std::vector<int32_t>& values) { return to_int32_array(env, values.data(), values.size()); }
+
+double number(size_t value) { return static_cast<double>(value); }
+
+}  // namespace
+
+EngineInfo engine_info(LoadedEngine& engine) {
+  const Decoder& decoder = engine.decoder();
+  const DecoderOptions& options = decoder.options();
+  return {.config = engine.config(),
+          .isa = engine.isa(),
+          .threads = engine.threads(),
+          .blocks = options.blocks,
+          .host_blocks = options.host_blocks,
+          .block_size = options.block_size,
+          .max_context = engine.engine().max_context(),
+          .max_batch_tokens = options.shape.max_rows,
+          .max_sequences = options.shape.max_sequences,
+          .weight_bytes = engine.weight_bytes(),
+          .kv_bytes = engine.kv_bytes(),
+          .workspace_bytes = decoder.workspace_bytes()};
+}
+
+Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
+  Napi::Object object = Napi::Object::New(env);
+  object["config"] = to_js(env, info.config);
+  object["isa"] = info.isa;
+  object["threads"] = info.threads;
+  object["blocks"] = info.blocks;
+  object["hostBlocks"] = info.host_blocks;
+  object["blockSize"] = info.block_size;
+  object["maxContext"] = static_cast<double>(info.max_context);
+  object["maxBatchTokens"] = info.max_batch_tokens;
+  object["maxSequences"] = info.max_sequences;
+  object["weightBytes"] = number(info.weight_bytes);
+  object["kvBytes"] = number(info.kv_bytes);
+  object["workspaceBytes"] = number(info.workspace_bytes);
+  return object;
+}
+
+Napi::Object to_js(Napi::Env env, const ModelConfig& config) {
+  Napi::Object object = Napi::Object::New(env);
+  object["architecture"] = config.architecture_name;
+  object["hiddenSize"] = static_cast<double>(config.hidden_size);
+  object["layers"] = static_cast<double>(config.num_hidden_layers);
+  object["heads"] = static_cast<double>(config.num_attention_heads);
+  object["kvHeads"] = static_cast<double>(config.num_key_value_heads);
+  object["headDim"] = static_cast<double>(config.head_dim);
+  object["intermediateSize"] = static_cast<double>(config.intermediate_size);
+  object["vocabSize"] = static_cast<double>(config.vocab_size);
+  object["maxPositionEmbeddings"] = static_cast<double>(config.max_position_embeddings);
+  object["ropeTheta"] = config.rope_theta;
+  object["rmsNormEps"] = config.rms_norm_eps;
+  object["qkvBias"] = config.qkv_bias;
+  object["oBias"] = config.o_bias;
+  object["mlpBias"] = config.mlp_bias;
+  object["qkNorm"] = config.qk_norm;
+  object["sandwichNorm"] = config.sandwich_norm;
+  object["tieWordEmbeddings"] = config.tie_word_embeddings;
+  object["dtype"] = std::string(dtype_name(config.torch_dtype));
+  object["w8a8"] = config.quantized_w8a8;
+  object["bosTokenId"] = config.bos_token_id;
+  object["padTokenId"] = config.pad_token_id;
+  object["eosTokenIds"] = ints(env, config.eos_token_ids);
+  return object;
+}
+
+Napi::Object to_js(Napi::Env env, const StepResult& result) {
+  Napi::Object object = Napi::Object::New(env);
+  object["outcomes"] = ints(env, result.outcomes);
+  object["tokens"] = ints(env, result.tokens);
+  object["probes"] = ints(env, result.probes);
+  object["misses"] = ints(env, result.misses);
+  object["pool"] = to_int32_array(env, result.pool.data(), result.pool.size());
+  object["demand"] = to_int32_array(env, result.demand.data(), result.demand.size());
+  object["phases"] = to_float64_array(env, result.phases.data(), result.phases.size());
+  if (!result.logprobs.empty()) {
+    object["logprobs"] = to_float32_array(env, result.logprobs.data(), result.logprobs.size());
+    object["topCounts"] = ints(env, result.top_counts);
+    object["topIds"] = ints(env, result.top_ids);
+    object["topLogprobs"] = to_float32_array(env, result.top_logprobs.data(), result.top_logprobs.size());
+  }
+  if (!result.errors.empty()) {
+    Napi::Array errors = Napi::Array::New(env, result.errors.size());
+    for (uint32_t i = 0; i < result.errors.size(); ++i)
+      errors[i] = to_js_error(env, result.errors[i].code, result.errors[i].message).Value();
+    object["errors"] = errors;
+  }
+  if (!result.unhealthy.empty()) object["unhealthy"] = result.unhealthy;
+  return object;
+}
+
+Napi::Object to_js(Napi::Env env, const MemoryPlan& plan) {
+  Napi::Object object = Napi::Object::New(env);
+  Napi::Array items = Napi::Array::New(env, plan.items.size());
+  for (uint32_t i = 0; i < plan.items.size(); ++i) {
+    Napi::Object item = Napi::Object::New(env);
+    item["name"] = plan.items[i].name;
+    item["bytes"] = number(plan.items[i].bytes);
+    item["detail"] = plan.items[i].detail;
+    items[i] = item;
+  }
+  object["items"] = items;
+  object["total"] = number(plan.total);
+  return object;
+}
+
+Napi::Object contract(Napi::Env env) {
+  Napi::Object object = Napi::Object::New(env);
+  object["planRow"] = names(env, kPlanRow);
+  object["planPreempt"] = names(env, kPlanPreempt);
+  object["planRetain"] = names(env, kPlanRetain);
+  object["outcome"] = names(env, kOutcome);
+  object["probe"] = names(env, kProbe);
+  object["miss"] = names(env, kMiss);
+  object["pool"] = names(env, kPool);
+  object["demand"] = names(env, kDemand);
+  object["phases"] = names(env, kPhases);
+  return object;
+}
+
+}  // namespace agentinfer

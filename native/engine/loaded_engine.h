@@ -1,0 +1,72 @@
+#pragma once
+// A model folder turned into a running engine: checks the files, plans the memory, makes backend, weights, decoder and
+// engine. Made, used and destroyed on one thread.
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/engine.h"
+#include "model/checkpoint.h"
+#include "model/config.h"
+#include "model/decoder.h"
+#include "model/memory_plan.h"
+#include "model/weights.h"
+#include "parallel/group.h"
+
+namespace agentinfer {
+
+struct EngineOptions {
+  std::filesystem::path folder;
+  int threads = 0;                 // CPU backend; 0: the cores this process may use
+  std::string isa;                 // CPU backend; empty: the best there is
+  WeightFormat weights = WeightFormat::kBF16;
+  int64_t max_context = 0;         // tokens a sequence may have; 0: the model's own, at most 8192
+  int64_t kv_tokens = 0;           // tokens of KV in the pool; 0: room for four full contexts, less if memory is short
+  size_t host_kv_bytes = 0;        // host tier
+  int block_size = 32;
+  DType kv_dtype = DType::kF16;
+  int max_batch_tokens = 512;      // rows of a step
+  int max_sequences = 64;          // sequences of a step
+  // On the calling thread: bytes of the checkpoint read so far, and in total.
+  std::function<void(size_t done, size_t total)> on_progress;
+  const std::atomic<bool>* aborted = nullptr;
+};
+
+// The sizes that follow from options and config, before anything is taken.
+struct EngineSizes {
+  int64_t max_context = 0;
+  int blocks = 0, host_blocks = 0;
+  StepShape shape;
+};
+EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& options);
+MemoryPlan plan_memory(const ModelConfig& config, const EngineOptions& options);
+
+class LoadedEngine {
+ public:
+  // Throws what the loaders throw; kOutOfMemory carries the memory plan as text; kAborted when *options.aborted became true.
+  explicit LoadedEngine(const EngineOptions& options);
+
+  Engine& engine() { return *engine_; }
+  const ModelConfig& config() const { return config_; }
+  const Decoder& decoder() const { return *decoder_; }
+  size_t weight_bytes() const { return weights_.bytes; }
+  const std::string& isa() const { return isa_; }
+  int threads() const { return threads_; }
+
+ private:
+  // Destroyed in reverse order.
+  ModelConfig config_;
+  std::string isa_;
+  int threads_ = 0;
+  std::unique_ptr<Backend> backend_;
+  SoloGroup group_;
+  Weights weights_;
+  std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace agentinfer

@@ -1,0 +1,34 @@
+#pragma once
+// A thread that runs jobs in order: the engine's thread, which alone touches backend, KV and sequences.
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace agentinfer {
+
+class Worker {
+ public:
+  Worker();
+  // Runs what is queued, then joins. Safe to call from any thread but the worker's own.
+  ~Worker() { stop(); }
+
+  // Queues a job; false (and the job is dropped) after stop(). Jobs must not throw. Any thread.
+  bool submit(std::function<void()> job);
+  // Refuses further jobs, waits for the queued ones, joins. Idempotent.
+  void stop();
+
+ private:
+  void run();
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> jobs_;  // guarded by mutex_
+  bool stopping_ = false;                   // guarded by mutex_
+  std::once_flag joined_;
+  std::thread thread_;                      // last: starts when everything above exists
+};
+
+}  // namespace agentinfer
