@@ -54,6 +54,7 @@ class LoadedEngine {
   const ModelConfig& config() const { return config_; }
   const Decoder& decoder() const { return *decoder_; }
   size_t weight_bytes() const { return weights_.bytes; }
+  size_t kv_bytes() const { return decoder_->cache().bytes; }
   const std::string& isa() const { return isa_; }
   int threads() const { return threads_; }
 

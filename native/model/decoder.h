@@ -38,6 +38,7 @@ class Decoder {
 
   Backend& backend() { return backend_; }
   KvCache& cache() { return *cache_; }
+  const KvCache& cache() const { return *cache_; }
   const DecoderOptions& options() const { return options_; }
   // Bytes of the activations; the KV cache's are cache().bytes.
   size_t workspace_bytes() const { return workspace_bytes_; }

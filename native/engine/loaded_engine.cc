@@ -1,0 +1,113 @@
+#include "engine/loaded_engine.h"
+
+#include <algorithm>
+
+#include "backend/cpu/cpu_backend.h"
+#include "engine/host_memory.h"
+#include "model/tensor_names.h"
+#include "tensor/check.h"
+
+namespace agentinfer {
+namespace {
+
+constexpr int64_t kDefaultContext = 8192;
+constexpr int64_t kDefaultContexts = 4;  // full contexts the default KV pool has room for
+constexpr int kMaxLogitRows = 128;       // the head runs in parts of so many rows
+
+int64_t blocks_for(int64_t tokens, int block_size) { return (tokens + block_size - 1) / block_size; }
+
+void require_range(const char* name, int64_t value, int64_t low, int64_t high) {
+  if (value < low || value > high)
+    fail(ErrorCode::kInvalidArgument, name, " must be in [", low, ", ", high, "], got ", value);
+}
+
+void check_options(const EngineOptions& options) {
+  require_range("blockSize", options.block_size, 16, 256);
+  if (options.block_size % 16 != 0) fail(ErrorCode::kInvalidArgument, "blockSize must be a multiple of 16, got ", options.block_size);
+  require_range("maxBatchTokens", options.max_batch_tokens, 16, 16384);
+  require_range("maxSequences", options.max_sequences, 1, 1024);
+  require_range("maxContext", options.max_context, 0, int64_t{1} << 24);
+  require_range("kvTokens", options.kv_tokens, 0, int64_t{1} << 30);
+}
+
+MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& options, const StepShape& shape, int64_t kv_tokens) {
+  MemoryRequest request;
+  request.int8 = options.weights == WeightFormat::kW8A8 || config.quantized_w8a8;
+  request.kv_dtype = options.kv_dtype;
+  request.kv_tokens = kv_tokens;
+  request.host_kv_bytes = options.host_kv_bytes;
+  request.max_rows = shape.max_rows;
+  request.max_logit_rows = shape.max_logit_rows;
+  return request;
+}
+
+// The default pool takes at most half of what is left behind the weights and the workspace.
+int64_t default_kv_tokens(const ModelConfig& config, const EngineOptions& options, const StepShape& shape) {
+  const int64_t wished = kDefaultContexts * shape.max_context;
+  const size_t available = available_host_memory();
+  if (available == 0) return wished;
+  const size_t fixed = plan_memory(config, memory_request(config, options, shape, 0)).total;
+  const size_t left = available > fixed ? (available - fixed) / 2 : 0;
+  const auto affordable = static_cast<int64_t>(left / kv_bytes_per_token(config, 1, options.kv_dtype));
+  return std::clamp(affordable, std::min<int64_t>(wished, shape.max_context), wished);
+}
+
+void require_memory(const MemoryPlan& plan) {
+  const size_t available = available_host_memory();
+  if (available != 0 && plan.total > available)
+    fail(ErrorCode::kOutOfMemory, "the model needs ", plan.total / 1000000, " MB, ", available / 1000000,
+         " MB are available; lower kvTokens, maxContext or maxBatchTokens, or use weights: 'int8'\n", memory_plan_text(plan));
+}
+
+}  // namespace
+
+EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& options) {
+  check_options(options);
+  EngineSizes sizes;
+  // A context above max_position_embeddings is the caller's choice: RoPE is not altered.
+  sizes.max_context = options.max_context != 0 ? options.max_context : std::min(config.max_position_embeddings, kDefaultContext);
+  sizes.shape = {.max_rows = options.max_batch_tokens,
+                 .max_sequences = options.max_sequences,
+                 .max_logit_rows = std::min(options.max_batch_tokens, kMaxLogitRows),
+                 .max_context = static_cast<int>(sizes.max_context)};
+  const int64_t tokens = options.kv_tokens != 0 ? options.kv_tokens : default_kv_tokens(config, options, sizes.shape);
+  if (tokens < sizes.max_context)
+    fail(ErrorCode::kInvalidArgument, "kvTokens (", tokens, ") must hold at least one full context (maxContext ", sizes.max_context, ")");
+  // One block more than the tokens need: the copy of a partly filled block and its source exist side by side.
+  sizes.blocks = static_cast<int>(blocks_for(tokens, options.block_size) + 1);
+  const KvLayout layout{.layers = static_cast<int>(config.num_hidden_layers),
+                        .kv_heads = static_cast<int>(config.num_key_value_heads),
+                        .head_dim = static_cast<int>(config.head_dim),
+                        .block_size = options.block_size,
+                        .dtype = options.kv_dtype};
+  sizes.host_blocks = static_cast<int>(options.host_kv_bytes / kv_bytes_per_block(layout));
+  return sizes;
+}
+
+MemoryPlan plan_memory(const ModelConfig& config, const EngineOptions& options) {
+  const EngineSizes sizes = resolve_sizes(config, options);
+  return plan_memory(config, memory_request(config, options, sizes.shape, int64_t{sizes.blocks} * options.block_size));
+}
+
+LoadedEngine::LoadedEngine(const EngineOptions& options) : config_(read_model_config(options.folder)) {
+  const Checkpoint checkpoint(options.folder);
+  check_tensors(config_, checkpoint);
+  const EngineSizes sizes = resolve_sizes(config_, options);
+  require_memory(plan_memory(config_, options));
+
+  auto cpu = make_cpu_backend({.threads = options.threads, .isa = options.isa});
+  isa_ = cpu->isa();
+  threads_ = cpu->threads();
+  backend_ = std::move(cpu);
+  weights_ = load_weights(config_, checkpoint, *backend_, group_,
+                          {.format = options.weights, .on_progress = options.on_progress, .aborted = options.aborted});
+  decoder_ = std::make_unique<Decoder>(config_, weights_, *backend_, group_,
+                                       DecoderOptions{.shape = sizes.shape,
+                                                      .kv_dtype = options.kv_dtype,
+                                                      .block_size = options.block_size,
+                                                      .blocks = sizes.blocks,
+                                                      .host_blocks = sizes.host_blocks});
+  engine_ = std::make_unique<Engine>(*decoder_, static_cast<int>(config_.vocab_size), nullptr);
+}
+
+}  // namespace agentinfer

@@ -1,0 +1,79 @@
+#include "model/memory_plan.h"
+
+#include <cstdio>
+#include <utility>
+
+namespace agentinfer {
+namespace {
+
+constexpr int64_t kPanelColumns = 64;
+
+size_t matrix_bytes(int64_t outputs, int64_t inputs, bool int8) {
+  const auto padded = static_cast<size_t>((outputs + kPanelColumns - 1) / kPanelColumns * kPanelColumns);
+  const auto depth = static_cast<size_t>(inputs);
+  if (!int8) return padded * depth * 2 + padded * 4;       // and an f32 bias (zero where there is none)
+  return padded * ((depth + 3) / 4 * 4) + padded * 4 * 3;  // and scale, column sum, bias
+}
+
+size_t layer_bytes(const ModelConfig& config, const MemoryRequest& request) {
+  const int64_t q = config.num_attention_heads * config.head_dim / request.ranks;
+  const int64_t kv = config.num_key_value_heads * config.head_dim / request.ranks;
+  const int64_t ffn = config.intermediate_size / request.ranks, hidden = config.hidden_size;
+  const size_t norms = static_cast<size_t>(hidden) * (config.sandwich_norm ? 4 : 2) * 4;
+  return matrix_bytes(q + 2 * kv, hidden, request.int8) + matrix_bytes(hidden, q, request.int8) +
+         matrix_bytes(2 * ffn, hidden, request.int8) + matrix_bytes(hidden, ffn, request.int8) + norms;
+}
+
+size_t workspace_bytes(const ModelConfig& config, const MemoryRequest& request) {
+  const int64_t q = config.num_attention_heads * config.head_dim / request.ranks;
+  const int64_t kv = config.num_key_value_heads * config.head_dim / request.ranks;
+  const int64_t ffn = config.intermediate_size / request.ranks, hidden = config.hidden_size;
+  const int64_t row = 3 * hidden + (config.sandwich_norm ? hidden : 0) + 2 * q + 2 * kv + 3 * ffn;
+  const int64_t logit_row = 2 * hidden + config.vocab_size;
+  // Logits are f32 everywhere: the sampler reads them.
+  return static_cast<size_t>(request.max_rows * row) * request.activation_bytes +
+         static_cast<size_t>(request.max_logit_rows * logit_row) * 4;
+}
+
+std::string size_text(size_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
+  return text;
+}
+
+}  // namespace
+
+size_t kv_bytes_per_token(const ModelConfig& config, int ranks, DType kv_dtype) {
+  return size_t{2} * static_cast<size_t>(config.num_hidden_layers) *
+         static_cast<size_t>(config.num_key_value_heads / ranks) * static_cast<size_t>(config.head_dim) * dtype_size(kv_dtype);
+}
+
+MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request) {
+  MemoryPlan plan;
+  const auto add = [&plan](std::string name, size_t bytes, std::string detail) {
+    plan.items.push_back({std::move(name), bytes, std::move(detail)});
+    plan.total += bytes;
+  };
+  const auto layers = static_cast<size_t>(config.num_hidden_layers);
+  add("layer weights", layers * layer_bytes(config, request),
+      std::to_string(layers) + " layers, " + (request.int8 ? "int8" : "bf16 (weights: 'int8' halves it)"));
+  add("head", matrix_bytes(config.vocab_size / request.ranks, config.hidden_size, false), "bf16, vocabulary x hidden");
+  if (!config.tie_word_embeddings || request.ranks > 1)
+    add("embedding", static_cast<size_t>(config.vocab_size * config.hidden_size) * 2, "bf16, vocabulary x hidden");
+  const size_t per_token = kv_bytes_per_token(config, request.ranks, request.kv_dtype);
+  add("KV cache", static_cast<size_t>(request.kv_tokens) * per_token,
+      std::to_string(request.kv_tokens) + " tokens of " + std::to_string(per_token) + " bytes (kvTokens)");
+  if (request.host_kv_bytes > 0) add("host KV", request.host_kv_bytes, "hostKvBytes");
+  add("workspace", workspace_bytes(config, request),
+      std::to_string(request.max_rows) + " rows a step (maxBatchTokens), " + std::to_string(request.max_logit_rows) +
+          " of them with logits");
+  return plan;
+}
+
+std::string memory_plan_text(const MemoryPlan& plan) {
+  std::string text;
+  for (const MemoryPlan::Item& item : plan.items) text += item.name + ": " + size_text(item.bytes) + ", " + item.detail + "\n";
+  return text + "total: " + size_text(plan.total);
+}
+
+}  // namespace agentinfer
