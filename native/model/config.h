@@ -1,6 +1,7 @@
 #pragma once
-// What a model folder's config.json (and generation_config.json) says, checked and resolved. Unknown keys that change the
-// network are refused by name; see config.cc for the list of keys that are understood or known to be harmless.
+// What a model folder's config.json (and generation_config.json) says, checked and resolved. Unknown keys
+// that change the network are refused by name; see config.cc for the list of keys that are understood or
+// known to be harmless.
 
 #include <array>
 #include <cstdint>
@@ -29,7 +30,7 @@ struct ModelConfig {
   int64_t num_hidden_layers = 0;
   int64_t num_attention_heads = 0;
   int64_t num_key_value_heads = 0;
-  int64_t head_dim = 0;           // explicit key, else hidden_size / num_attention_heads
+  int64_t head_dim = 0;  // explicit key, else hidden_size / num_attention_heads
   int64_t intermediate_size = 0;
   int64_t vocab_size = 0;
   int64_t max_position_embeddings = 0;
@@ -37,19 +38,21 @@ struct ModelConfig {
   double rope_theta = 0;
   std::optional<Llama3RopeScaling> rope_scaling;
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
-  bool qk_norm = false;           // RMSNorm over head_dim on q and k (Qwen3)
-  bool sandwich_norm = false;     // pre_mlp_layernorm and post_mlp_layernorm exist; post norms act on branch outputs
+  bool qk_norm = false;  // RMSNorm over head_dim on q and k (Qwen3)
+  bool sandwich_norm =
+      false;  // pre_mlp_layernorm and post_mlp_layernorm exist; post norms act on branch outputs
   bool tie_word_embeddings = false;
   DType torch_dtype = DType::kBF16;  // as declared; tensors carry their own
-  bool quantized_w8a8 = false;    // the folder holds I8 weights with scales (made by `agentinfer quantize` or ModelSlim)
-  int32_t bos_token_id = -1;      // -1: none
+  bool quantized_w8a8 =
+      false;  // the folder holds I8 weights with scales (made by `agentinfer quantize` or ModelSlim)
+  int32_t bos_token_id = -1;  // -1: none
   int32_t pad_token_id = -1;
   std::vector<int32_t> eos_token_ids;  // union of config.json and generation_config.json, without repeats
 };
 
 // Reads and checks `folder`/config.json, then generation_config.json if present.
-// Throws kModelInvalid (damaged, contradictory, out of range; the key and value are named), kModelUnsupported (a network
-// we do not run; names the key) or kIo.
+// Throws kModelInvalid (damaged, contradictory, out of range; the key and value are named), kModelUnsupported
+// (a network we do not run; names the key) or kIo.
 ModelConfig read_model_config(const std::filesystem::path& folder);
 
 // The same from text already in memory; `generation_json` may be empty. For tests, fuzzing and the planner.
