@@ -28,9 +28,9 @@ void ByteLevelBpe::encode_word(std::string_view word, const char* text_end, bool
     }
   }
   const size_t first = out.size();
-  const auto whole = parts_.ignore_merges ? parts_.words.find(word) : parts_.words.end();
-  if (whole != parts_.words.end()) {
-    out.push_back(whole->second);
+  const int32_t whole = parts_.ignore_merges ? parts_.words.find(word) : TextIndex::kAbsent;
+  if (whole != TextIndex::kAbsent) {
+    out.push_back(whole);
   } else {
     scratch.symbols.clear();
     for (const char byte : word) scratch.symbols.push_back(static_cast<uint32_t>(parts_.byte_ids[static_cast<uint8_t>(byte)]));

@@ -6,7 +6,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "text/merge_table.h"
@@ -14,6 +13,7 @@
 #include "text/pretokenizer.h"
 #include "text/scratch_pool.h"
 #include "text/subword.h"
+#include "text/text_index.h"
 #include "text/word_cache.h"
 
 namespace agentinfer {
@@ -25,7 +25,7 @@ struct ByteLevelParts {
   std::array<int32_t, 256> byte_ids{};
   MergeTable merges;
   // The tokens by their bytes; for ignore_merges only. Views must outlive the encoder. Markers are not among them.
-  std::unordered_map<std::string_view, int32_t> words;
+  TextIndex words;
 };
 
 class ByteLevelBpe final : public SubwordEncoder {

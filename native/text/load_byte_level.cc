@@ -179,7 +179,7 @@ std::vector<bool> read_vocabulary(const Json& vocab, TokenizerData& data) {
     literal[id] = !bytes;
     token.text = !bytes || *bytes == entry.key ? token.piece : data.keep(*bytes);
     token.kind = TokenKind::kBytes;
-    data.ids.emplace(token.piece, static_cast<int32_t>(id));
+    data.ids.insert(token.piece, static_cast<int32_t>(id));
   }
   return literal;
 }
@@ -201,10 +201,10 @@ MergeTable read_merges(const Json& merges, const TokenizerData& data, const std:
   const auto items = merges.items();
   MergeTable table(items.size());
   const auto id_of = [&](std::string_view token, const Json& merge) {
-    const auto found = data.ids.find(token);
-    if (found == data.ids.end())
+    const int32_t id = data.ids.find(token);
+    if (id < 0)
       fail(ErrorCode::kModelInvalid, "tokenizer.json: model.merges: ", merge.describe(), ": \"", token, "\" is not in the vocabulary");
-    return static_cast<uint32_t>(found->second);
+    return static_cast<uint32_t>(id);
   };
   std::string joined;
   for (size_t rank = items.size(); rank-- > 0;) {  // of a repeated pair the last counts
@@ -231,10 +231,10 @@ void read_added(const Json& root, TokenizerConfig& config) {
 void install_special_roles(TokenizerData& data, const TokenizerConfig& config, const Surroundings& around) {
   assign_roles(data, config);
   const auto id_of = [&](const std::string& token) {
-    const auto found = data.ids.find(token);
-    if (found == data.ids.end())
+    const int32_t id = data.ids.find(token);
+    if (id < 0)
       fail(ErrorCode::kModelInvalid, "tokenizer.json: post_processor: \"", token, "\" is not a token");
-    return found->second;
+    return id;
   };
   if (around.before) data.bos_id = id_of(*around.before);
   if (around.after && !data.eos_id) data.eos_id = id_of(*around.after);
@@ -274,7 +274,7 @@ std::unique_ptr<TokenizerData> load_byte_level(const TokenizerFiles& files) {
   const std::vector<bool> literal = read_vocabulary(member(model, "vocab"), *data);
   parts.byte_ids = read_bytes(*data, literal);
   read_added(root, config);
-  for (const AddedToken& token : config.added) data->ids.try_emplace(data->keep(token.content), token.id);
+  for (const AddedToken& token : config.added) data->ids.insert(data->keep(token.content), token.id);
   resolve_roles(*data, config);
 
   if (const Json* ignore = model.find("ignore_merges"); !is_absent(ignore)) parts.ignore_merges = ignore->as_bool();
@@ -284,7 +284,7 @@ std::unique_ptr<TokenizerData> load_byte_level(const TokenizerFiles& files) {
   parts.merges = read_merges(member(model, "merges"), *data, markers);
   if (parts.ignore_merges)
     for (size_t id = 0; id < data->tokens.size(); ++id)
-      if (!markers[id] && !literal[id]) parts.words.emplace(data->tokens[id].text, static_cast<int32_t>(id));
+      if (!markers[id] && !literal[id]) parts.words.insert(data->tokens[id].text, static_cast<int32_t>(id));
   data->normalize = parts.nfc ? +[](std::string_view text) { return byte_level_normalize(text, true); }
                               : +[](std::string_view text) { return byte_level_normalize(text, false); };
   install_added_tokens(*data, config.added, TokenKind::kBytes);

@@ -29,7 +29,7 @@ void install_pieces(TokenizerData& data, const SentencePieceModel& model) {
     TokenEntry& entry = data.tokens[id];
     entry.piece = data.keep(piece.text);
     entry.special = piece.type == PieceType::kControl || piece.type == PieceType::kUnknown;
-    data.ids.emplace(entry.piece, static_cast<int32_t>(id));
+    data.ids.insert(entry.piece, static_cast<int32_t>(id));
     switch (piece.type) {
       case PieceType::kControl: entry.kind = TokenKind::kNothing; break;
       case PieceType::kUnknown:
@@ -70,7 +70,7 @@ std::unique_ptr<TokenizerData> load_sentencepiece(const TokenizerFiles& files) {
   data->add_eos = config.add_eos.value_or(false) && data->eos_id.has_value();
   for (const auto& id : {data->unk_id, data->bos_id, data->eos_id, data->pad_id})
     if (id) data->skipped.push_back(*id);
-  for (const auto& [role, content] : config.roles) data->skipped.push_back(data->ids.at(content));
+  for (const auto& [role, content] : config.roles) data->skipped.push_back(data->ids.find(content));
   std::sort(data->skipped.begin(), data->skipped.end());
   data->skipped.erase(std::unique(data->skipped.begin(), data->skipped.end()), data->skipped.end());
 

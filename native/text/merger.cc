@@ -38,8 +38,11 @@ void Merger::merge_short(const MergeTable& table, bool plain, std::vector<uint32
   };
   for (size_t i = 0; i + 1 < count; ++i) rate(i);
   while (count > 1) {
-    const size_t best = static_cast<size_t>(std::min_element(rank, rank + count - 1) - rank);
-    if (rank[best] == kNoRank) break;
+    uint32_t lowest = kNoRank;  // in two passes: compilers vectorise both
+    for (size_t i = 0; i + 1 < count; ++i) lowest = std::min(lowest, rank[i]);
+    if (lowest == kNoRank) break;
+    size_t best = 0;
+    while (rank[best] != lowest) ++best;
     symbol[best] = result[best];
     std::copy(symbol + best + 2, symbol + count, symbol + best + 1);
     --count;

@@ -46,11 +46,11 @@ struct SentencePieceBpe::Run {
 
   bool encode_word(std::string_view word, size_t characters);
   bool encode_by_words();
-  void split_unused(uint32_t symbol, const std::unordered_map<uint32_t, std::pair<uint32_t, uint32_t>>& halves);
+  bool split_unused(uint32_t symbol, const Halves& halves);
   void encode_whole();
 };
 
-// Encodes a stretch between two borders. False: an unused piece came out.
+// Encodes a stretch between two borders. False: an unused piece came out that several pairs make.
 bool SentencePieceBpe::Run::encode_word(std::string_view word, size_t characters) {
   if (characters == 0) return true;
   std::vector<uint32_t>& symbols = scratch.symbols;
@@ -81,8 +81,10 @@ bool SentencePieceBpe::Run::encode_word(std::string_view word, size_t characters
   scratch.merger.merge(bpe.merges_, plain, symbols, [this] { checkpoint(0); });
   scratch.ids.clear();
   for (const uint32_t symbol : symbols) {
-    if (bpe.has_unused_ && is_unused(symbol)) return false;
-    put_symbol(symbol, scratch.ids);
+    if (!is_unused(symbol))
+      put_symbol(symbol, scratch.ids);
+    else if (!split_unused(symbol, bpe.only_halves_))
+      return false;
   }
   for (const int32_t id : scratch.ids) put(id);
   if (slot) WordCache::store(*slot, *key, scratch.ids);
@@ -122,23 +124,22 @@ bool SentencePieceBpe::Run::encode_by_words() {
   return finish_word(text.size());
 }
 
-// An unused piece is what its two halves are, by the pair last seen to make it.
-void SentencePieceBpe::Run::split_unused(uint32_t symbol,
-                                         const std::unordered_map<uint32_t, std::pair<uint32_t, uint32_t>>& halves) {
+// An unused piece is what its two halves are. False where `halves` does not know them.
+bool SentencePieceBpe::Run::split_unused(uint32_t symbol, const Halves& halves) {
   std::vector<uint32_t> stack = {symbol};
   while (!stack.empty()) {
     const uint32_t top = stack.back();
     stack.pop_back();
-    const auto found = is_unused(top) ? halves.find(top) : halves.end();
-    if (found == halves.end()) {
-      scratch.ids.clear();
+    if (!is_unused(top)) {
       put_symbol(top, scratch.ids);
-      for (const int32_t id : scratch.ids) put(id);
-    } else {
-      stack.push_back(found->second.second);
-      stack.push_back(found->second.first);
+      continue;
     }
+    const auto found = halves.find(top);
+    if (found == halves.end()) return false;
+    stack.push_back(found->second.second);
+    stack.push_back(found->second.first);
   }
+  return true;
 }
 
 void SentencePieceBpe::Run::encode_whole() {
@@ -156,14 +157,18 @@ void SentencePieceBpe::Run::encode_whole() {
       at += next.length;
     }
   }
-  std::unordered_map<uint32_t, std::pair<uint32_t, uint32_t>> halves;
+  Halves halves;
   scratch.merger.merge_observed(
       bpe.merges_, plain, symbols, [this] { checkpoint(0); },
       [&](const MergeTable::Entry& seen) {
         const uint32_t result = seen.result & ~MergeTable::kMarker;
         if (bpe.unused_[result]) halves.insert_or_assign(result, std::pair(seen.left, seen.right));
       });
-  for (const uint32_t symbol : symbols) split_unused(symbol, halves);
+  for (const uint32_t symbol : symbols) {
+    scratch.ids.clear();
+    ensure(split_unused(symbol, halves), "an unused piece came out of a merge that was not seen: ", symbol);
+    for (const int32_t id : scratch.ids) put(id);
+  }
 }
 
 void SentencePieceBpe::encode(std::string_view text, bool plain, const Checkpoint& checkpoint,

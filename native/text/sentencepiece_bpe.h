@@ -7,7 +7,8 @@
 // positive only makes a stretch longer.
 //
 // Unused pieces are the exception: SentencePiece takes them apart again by the last pair *seen anywhere in the text* that
-// makes them. When a result holds one, the whole text is encoded again the slow way that keeps that record.
+// makes them. Where only one pair can make a piece there is no question; when a result holds another one, the whole text is
+// encoded again the slow way that keeps that record.
 
 #include <memory>
 #include <string>
@@ -45,6 +46,7 @@ class SentencePieceBpe final : public SubwordEncoder {
     WordCache cache;
   };
   struct Run;  // one call of encode
+  using Halves = std::unordered_map<uint32_t, std::pair<uint32_t, uint32_t>>;  // symbol -> the two that make it
 
   void index_characters(const SentencePieceModel& model);
   void index_neighbours(const SentencePieceModel& model);
@@ -57,11 +59,11 @@ class SentencePieceBpe final : public SubwordEncoder {
   SentencePieceNormalizer normalizer_;
   uint32_t piece_count_;
   bool byte_fallback_;
-  bool has_unused_ = false;
   int32_t unk_id_;
   std::vector<int32_t> byte_ids_;  // [256]; empty without byte_fallback
   std::vector<bool> markers_;
   std::vector<bool> unused_;  // by id
+  Halves only_halves_;        // of the unused pieces that one pair alone makes
   ByteTrie user_defined_, plain_user_defined_;
   std::vector<uint32_t> low_symbols_;                      // by code point below 0x10000; kUnknown | code where there is none
   std::unordered_map<uint32_t, uint32_t> high_symbols_;    // the others

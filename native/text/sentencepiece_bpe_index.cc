@@ -59,7 +59,6 @@ SentencePieceBpe::SentencePieceBpe(const SentencePieceModel& model, std::vector<
   for (uint32_t id = 0; id < piece_count_; ++id) {
     const SentencePiece& piece = model.pieces[id];
     unused_[id] = piece.type == PieceType::kUnused;
-    has_unused_ |= unused_[id];
     if (piece.type != PieceType::kUserDefined) continue;
     user_defined_.insert(piece.text, static_cast<int32_t>(id));
     if (!markers_[id]) plain_user_defined_.insert(piece.text, static_cast<int32_t>(id));
@@ -116,10 +115,6 @@ void SentencePieceBpe::index_neighbours(const SentencePieceModel& model) {
 }
 
 void SentencePieceBpe::index_merges(const SentencePieceModel& model) {
-  std::unordered_map<std::string_view, uint32_t> ids;
-  ids.reserve(model.pieces.size());
-  for (uint32_t id = 0; id < piece_count_; ++id)
-    if (is_mergeable(model.pieces[id])) ids.emplace(model.pieces[id].text, id);
   const std::vector<uint32_t> ranks = ranks_by_score(model);
 
   std::vector<MergeTable::Entry> entries;
@@ -134,8 +129,8 @@ void SentencePieceBpe::index_merges(const SentencePieceModel& model) {
     const auto symbol = [&](size_t begin, size_t end) {
       if (end - begin == 1) return symbol_of(characters.codes[begin]);
       const size_t from = characters.begins[begin];
-      const auto found = ids.find(text.substr(from, characters.begins[end] - from));
-      return found == ids.end() ? MergeTable::kEmpty : found->second;
+      const int32_t found = model.ids.find(text.substr(from, characters.begins[end] - from));
+      return found >= 0 && is_mergeable(model.pieces[found]) ? static_cast<uint32_t>(found) : MergeTable::kEmpty;
     };
     for (size_t cut = 1; cut < count; ++cut) {
       const uint32_t left = symbol(0, cut);
@@ -146,6 +141,13 @@ void SentencePieceBpe::index_merges(const SentencePieceModel& model) {
   }
   merges_ = MergeTable(entries.size());
   for (const MergeTable::Entry& entry : entries) merges_.insert(entry);
+  for (size_t i = 0; i < entries.size(); ++i) {  // the entries of one piece are neighbours
+    const uint32_t id = entries[i].result & ~MergeTable::kMarker;
+    const auto makes_it = [&](size_t other) {
+      return other < entries.size() && (entries[other].result & ~MergeTable::kMarker) == id;
+    };
+    if (unused_[id] && !makes_it(i - 1) && !makes_it(i + 1)) only_halves_[id] = {entries[i].left, entries[i].right};
+  }
 }
 
 }  // namespace agentinfer

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <unordered_map>
 
 #include "tensor/check.h"
 #include "text/protobuf.h"
@@ -92,13 +91,12 @@ void index_byte_piece(SentencePieceModel& model, int32_t id) {
 }
 
 void check_and_index(SentencePieceModel& model, const TrainerFacts& facts) {
-  std::unordered_map<std::string_view, int32_t> ids;
-  ids.reserve(model.pieces.size());
+  model.ids.reserve(model.pieces.size());
   std::fill(std::begin(model.byte_ids), std::end(model.byte_ids), -1);
   for (int32_t id = 0; id < static_cast<int32_t>(model.pieces.size()); ++id) {
     const SentencePiece& piece = model.pieces[id];
-    const auto [found, inserted] = ids.emplace(piece.text, id);
-    if (!inserted) fail(ErrorCode::kModelInvalid, "tokenizer.model: pieces ", found->second, " and ", id, " are the same text");
+    if (!model.ids.insert(piece.text, id))
+      fail(ErrorCode::kModelInvalid, "tokenizer.model: pieces ", model.ids.find(piece.text), " and ", id, " are the same text");
     if (piece.type == PieceType::kUnknown) {
       if (model.unk_id >= 0)
         fail(ErrorCode::kModelInvalid, "tokenizer.model: two unknown pieces, ", model.unk_id, " and ", id);
@@ -112,8 +110,8 @@ void check_and_index(SentencePieceModel& model, const TrainerFacts& facts) {
       if (model.byte_ids[byte] < 0)
         fail(ErrorCode::kModelInvalid, "tokenizer.model: byte_fallback without a piece for byte ", byte);
   const auto control_id = [&](const std::string& text) {
-    const auto found = ids.find(text);
-    return found != ids.end() && model.pieces[found->second].type == PieceType::kControl ? found->second : -1;
+    const int32_t id = model.ids.find(text);
+    return id >= 0 && model.pieces[id].type == PieceType::kControl ? id : -1;
   };
   model.bos_id = control_id(facts.bos_piece);
   model.eos_id = control_id(facts.eos_piece);

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/text_index.h"
+
 namespace agentinfer {
 
 enum class PieceType : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
@@ -30,7 +32,12 @@ struct NormalizerSpec {
 };
 
 struct SentencePieceModel {
+  SentencePieceModel() = default;
+  SentencePieceModel(SentencePieceModel&&) = default;
+  SentencePieceModel(const SentencePieceModel&) = delete;
+
   std::vector<SentencePiece> pieces;  // index = id; texts are distinct
+  TextIndex ids;                      // of the pieces, whose texts it refers to: hence not copied
   NormalizerSpec normalizer;
   bool byte_fallback = false;
   int32_t unk_id = -1;                 // always present

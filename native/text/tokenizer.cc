@@ -186,8 +186,8 @@ std::string_view Tokenizer::piece(int32_t id) const {
 }
 
 std::optional<int32_t> Tokenizer::token_id(std::string_view piece) const {
-  const auto found = data_->ids.find(piece);
-  return found == data_->ids.end() ? std::nullopt : std::optional(found->second);
+  const int32_t id = data_->ids.find(piece);
+  return id < 0 ? std::nullopt : std::optional(id);
 }
 
 bool Tokenizer::is_special(int32_t id) const { return id >= 0 && id < vocab_size() && data_->tokens[id].special; }

@@ -7,11 +7,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "text/added_tokens.h"
 #include "text/subword.h"
+#include "text/text_index.h"
 #include "text/tokenizer.h"
 
 namespace agentinfer {
@@ -41,7 +41,7 @@ enum class LeadingSpace : uint8_t {
 struct TokenizerData {
   std::vector<TokenEntry> tokens;  // by id
   std::deque<std::string> strings;  // what the views in `tokens` refer to
-  std::unordered_map<std::string_view, int32_t> ids;
+  TextIndex ids;
   AddedTokens added;
   std::unique_ptr<SubwordEncoder> encoder;
   // Set when the vocabulary normalises text and has added tokens to be found in normalised text.

@@ -13,7 +13,7 @@ namespace {
 std::optional<int32_t> role_id(const TokenizerData& data, const TokenizerConfig& config, const char* role) {
   const auto found = config.roles.find(role);
   if (found == config.roles.end()) return std::nullopt;
-  return data.ids.at(found->second);
+  return data.ids.find(found->second);
 }
 
 }  // namespace
@@ -30,13 +30,13 @@ void install_added_tokens(TokenizerData& data, std::vector<AddedToken> added, To
     const std::string_view content = data.keep(token.content);
     if (entry.piece != content) {
       // The file renames a piece: the old text no longer means this id.
-      if (const auto old = data.ids.find(entry.piece); old != data.ids.end() && old->second == token.id) data.ids.erase(old);
+      if (data.ids.find(entry.piece) == token.id) data.ids.erase(entry.piece);
       entry.piece = content;
     }
     entry.text = token.normalized && data.normalize ? data.keep(data.normalize(content)) : content;
     entry.kind = kind;
     entry.special = entry.special || token.special;
-    data.ids.insert_or_assign(content, token.id);
+    data.ids.assign(content, token.id);
   }
   data.added = AddedTokens(std::move(added), data.normalize);
 }
@@ -46,10 +46,10 @@ void resolve_roles(TokenizerData& data, TokenizerConfig& config) {
   for (const AddedToken& token : config.added) known.insert(token.content);
   const auto resolve = [&](const std::string& role, const std::string& content) {
     if (!known.insert(content).second) return;
-    const auto found = data.ids.find(content);
-    if (found == data.ids.end() || content.empty())
+    const int32_t id = data.ids.find(content);
+    if (id < 0 || content.empty())
       fail(ErrorCode::kModelInvalid, "tokenizer_config.json: ", role, " is \"", content, "\", which is not in the vocabulary");
-    config.added.push_back({.content = content, .id = found->second, .special = true});
+    config.added.push_back({.content = content, .id = id, .special = true});
   };
   for (const auto& [role, content] : config.roles) resolve(role, content);
   for (const std::string& content : config.special) resolve("additional_special_tokens", content);

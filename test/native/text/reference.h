@@ -61,7 +61,12 @@ class Reader {
   size_t at_ = 0;
 };
 
-inline std::vector<Entry> read(const std::string& name) {
+struct Decode {
+  std::vector<int32_t> ids;
+  std::string text;
+};
+
+inline std::vector<Entry> read(const std::string& name, std::vector<Decode>* decodes = nullptr) {
   Reader reader(read_file(folder(name) / "reference.bin"));
   std::vector<Entry> entries(reader.number<uint32_t>());
   for (Entry& entry : entries) {
@@ -71,6 +76,12 @@ inline std::vector<Entry> read(const std::string& name) {
     entry.plain = count == 0xFFFF ? entry.special : reader.ids(count);
     entry.decoded = reader.string(entry.text);
   }
+  std::vector<Decode> random(reader.number<uint32_t>());
+  for (Decode& decode : random) {
+    decode.ids = reader.ids(reader.number<uint16_t>());
+    decode.text = reader.string();
+  }
+  if (decodes) *decodes = std::move(random);
   return entries;
 }
 
@@ -99,10 +110,11 @@ inline void check_same(const Entry& entry, const std::vector<int32_t>& got, cons
     check::report(what, 0, show(entry.text) + ": got " + show(got) + ", expected " + show(expected));
 }
 
-// Ids both ways, the decoded text, and the streaming decoder fed one id at a time.
+// Ids both ways and the decoded text; then the decoded text of random ids.
 inline void check_all(const std::string& name, size_t at_least) {
   const auto tokenizer = agentinfer::Tokenizer::open(folder(name));
-  const std::vector<Entry> entries = read(name);
+  std::vector<Decode> decodes;
+  const std::vector<Entry> entries = read(name, &decodes);
   CHECK(entries.size() >= at_least);
   for (const Entry& entry : entries) {
     check_same(entry, tokenizer->encode(entry.text, true), entry.special, "markers parsed");
@@ -110,6 +122,12 @@ inline void check_all(const std::string& name, size_t at_least) {
     const std::string decoded = tokenizer->decode(entry.special);
     if (decoded != entry.decoded)
       check::report("decode", 0, show(entry.text) + ": got " + show(decoded) + ", expected " + show(entry.decoded));
+  }
+  CHECK(decodes.size() >= 500);
+  for (const Decode& decode : decodes) {
+    const std::string decoded = tokenizer->decode(decode.ids);
+    if (decoded != decode.text)
+      check::report("decode", 0, show(decode.ids) + ": got " + show(decoded) + ", expected " + show(decode.text));
   }
 }
 
