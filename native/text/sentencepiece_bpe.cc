@@ -32,14 +32,10 @@ struct SentencePieceBpe::Run {
   void put_symbol(uint32_t symbol, std::vector<int32_t>& ids) const {
     if (symbol & kUnknown) return put_unknown(symbol & ~kUnknown, ids);
     if (symbol & kFrozen) return ids.push_back(static_cast<int32_t>(symbol & ~kFrozen));
-    if (symbol >= bpe.piece_count_) return put_unknown(bpe.extra_characters_[symbol - bpe.piece_count_], ids);
-    ids.push_back(static_cast<int32_t>(symbol));
-  }
-
-  // The symbol of one character; a marker that is a single character is unknown to plain text.
-  uint32_t character(uint32_t code) const {
-    const uint32_t symbol = bpe.symbol_of(code);
-    return plain && symbol < bpe.piece_count_ && bpe.markers_[symbol] ? kUnknown | code : symbol;
+    if (symbol < bpe.piece_count_) return ids.push_back(static_cast<int32_t>(symbol));
+    const ExtraCharacter& extra = bpe.extra_characters_[symbol - bpe.piece_count_];
+    if (plain || extra.marker < 0) return put_unknown(extra.code, ids);
+    ids.push_back(extra.marker);
   }
 
   bool is_unused(uint32_t symbol) const { return symbol < bpe.piece_count_ && bpe.unused_[symbol]; }
@@ -55,7 +51,7 @@ bool SentencePieceBpe::Run::encode_word(std::string_view word, size_t characters
   if (characters == 0) return true;
   std::vector<uint32_t>& symbols = scratch.symbols;
   if (characters == 1) {
-    const uint32_t symbol = character(decode_valid_utf8(word.data()).code);
+    const uint32_t symbol = bpe.symbol_of(decode_valid_utf8(word.data()).code);
     scratch.ids.clear();
     put_symbol(symbol, scratch.ids);
     for (const int32_t id : scratch.ids) put(id);
@@ -75,7 +71,7 @@ bool SentencePieceBpe::Run::encode_word(std::string_view word, size_t characters
   symbols.clear();
   for (const char* at = word.data(); at < word.data() + word.size();) {
     const DecodedChar next = decode_valid_utf8(at);
-    symbols.push_back(character(next.code));
+    symbols.push_back(bpe.symbol_of(next.code));
     at += next.length;
   }
   scratch.merger.merge(bpe.merges_, plain, symbols, [this] { checkpoint(0); });
@@ -153,7 +149,7 @@ void SentencePieceBpe::Run::encode_whole() {
       at += match.length;
     } else {
       const DecodedChar next = decode_valid_utf8(text.data() + at);
-      symbols.push_back(character(next.code));
+      symbols.push_back(bpe.symbol_of(next.code));
       at += next.length;
     }
   }

@@ -67,7 +67,12 @@ class SentencePieceBpe final : public SubwordEncoder {
   ByteTrie user_defined_, plain_user_defined_;
   std::vector<uint32_t> low_symbols_;                      // by code point below 0x10000; kUnknown | code where there is none
   std::unordered_map<uint32_t, uint32_t> high_symbols_;    // the others
-  std::vector<uint32_t> extra_characters_;                 // code points held by pieces without being one that is in use
+  // Characters held by pieces without being one that plain text may give.
+  struct ExtraCharacter {
+    uint32_t code;
+    int32_t marker;  // id where it is a marker; -1: unknown in trusted text too
+  };
+  std::vector<ExtraCharacter> extra_characters_;
   std::vector<uint64_t> neighbours_;                       // bitmap; a power of two of words
   int neighbour_shift_ = 0;
   MergeTable merges_;

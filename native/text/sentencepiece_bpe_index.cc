@@ -77,21 +77,27 @@ void SentencePieceBpe::index_characters(const SentencePieceModel& model) {
     else
       high_symbols_[code] = symbol;
   };
+  const auto extra = [&](uint32_t code, int32_t id) {
+    assign(code, piece_count_ + static_cast<uint32_t>(extra_characters_.size()));
+    extra_characters_.push_back({code, id});
+  };
   Characters characters;
   for (uint32_t id = 0; id < piece_count_; ++id) {
-    // A character whose piece is unused takes part in merges, but is unknown when it remains alone.
-    if (model.pieces[id].type != PieceType::kNormal && model.pieces[id].type != PieceType::kUserDefined) continue;
+    // A character whose piece is unused takes part in merges, but is unknown when it remains alone. So is one that is a marker,
+    // in plain text. User-defined ones never come here.
+    if (model.pieces[id].type != PieceType::kNormal) continue;
     characters.read(model.pieces[id].text);
-    if (characters.codes.size() == 1) assign(characters.codes[0], id);
+    if (characters.codes.size() != 1) continue;
+    if (markers_[id])
+      extra(characters.codes[0], static_cast<int32_t>(id));
+    else
+      assign(characters.codes[0], id);
   }
   for (const SentencePiece& piece : model.pieces) {
     if (!is_mergeable(piece)) continue;
     characters.read(piece.text);
-    for (const uint32_t code : characters.codes) {
-      if (!(symbol_of(code) & kUnknown)) continue;
-      assign(code, piece_count_ + static_cast<uint32_t>(extra_characters_.size()));
-      extra_characters_.push_back(code);
-    }
+    for (const uint32_t code : characters.codes)
+      if (symbol_of(code) & kUnknown) extra(code, -1);
   }
 }
 

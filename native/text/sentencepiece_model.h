@@ -23,8 +23,8 @@ struct SentencePiece {
 inline constexpr size_t kMaxPieceBytes = 1024;
 
 struct NormalizerSpec {
-  std::string name;
-  std::string charsmap;  // precompiled_charsmap: u32 size, double-array trie, NUL-terminated replacements; empty: identity
+  std::string name = {};
+  std::string charsmap = {};  // precompiled_charsmap: u32 size, double-array trie, NUL-terminated replacements; empty: identity
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = true;
   bool escape_whitespaces = true;
