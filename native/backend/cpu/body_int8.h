@@ -1,0 +1,135 @@
+// y = (x * w) * scales + bias in int8 (MatmulInt8), written on Vec and on what the ISA says of integers:
+//   Acc                        kLanes int32 sums
+//   WeightVec load_weights(p)  kLanes columns x 4 k
+//   Acts broadcast_acts(p)     4 k of one row, in all lanes
+//   Acc dot(sum, w, x)         sum + the 4 products of each lane
+//   Acc first_sum(column_sum)  where sums start
+//   Vec to_float(Acc)
+//   kActOffset                 what quantize_row adds to each stored value, undone by first_sum
+// Included inside an unnamed namespace after a vec_*.h. Integer sums are exact, so tiles change nothing in the result.
+
+constexpr int kVecsPerPanel = kPanelColumns / kLanes;
+constexpr int64_t kInt8PrefetchBytes = 4096;
+
+// Vectors of columns for a tile of R rows: a power of two.
+constexpr int int8_vecs_for(int rows) {
+  int vecs = 1;
+  while (vecs * 2 <= kVecsPerPanel && rows * vecs * 2 <= (vecs * 2 > 2 ? kInt8WideSums : kInt8Sums)) vecs *= 2;
+  return vecs;
+}
+
+template <int R, int V, bool kPrefetch>
+void int8_tile(const MatmulInt8& m, int64_t panel, int row, int column) {
+  Acc sum[R][V];
+  const int64_t at = panel * kPanelColumns + column;
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) sum[r][v] = first_sum(m.column_sum + at + v * kLanes);
+
+  const int8_t* x = m.x + row * m.x_stride;
+  const int64_t stride = m.x_stride;
+  const int8_t* w = m.w + (panel * m.k4 * kPanelColumns + column) * 4;
+  for (int64_t k = 0; k < m.k4; ++k, x += 4, w += kPanelColumns * 4) {
+    if (kPrefetch) {
+#pragma GCC unroll 4
+      for (int line = 0; line < 4; ++line) __builtin_prefetch(w + kInt8PrefetchBytes + line * 64);
+    }
+    WeightVec weights[V];
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) weights[v] = load_weights(w + v * kLanes * 4);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const Acts acts = broadcast_acts(x + r * stride);
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], weights[v], acts);
+    }
+  }
+
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    const Vec x_scale = broadcast(m.x_scale[row + r]);
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      Vec y = mul(to_float(sum[r][v]), mul(x_scale, load(m.w_scale + at + v * kLanes)));
+      if (m.bias) y = add(y, load(m.bias + at + v * kLanes));
+      store(m.y + (row + r) * m.y_stride + at + v * kLanes, y);
+    }
+  }
+}
+
+template <int R = kInt8TileRows>
+void int8_rows(const MatmulInt8& m, int64_t panel, int row, int rows) {
+  if constexpr (R > 1) {
+    if (rows < R) return int8_rows<R - 1>(m, panel, row, rows);
+  }
+  constexpr int kVecs = int8_vecs_for(R);
+  for (int column = 0; column < kPanelColumns; column += kVecs * kLanes) {
+    if (row == 0 && column == 0)
+      int8_tile<R, kVecs, true>(m, panel, row, column);
+    else
+      int8_tile<R, kVecs, false>(m, panel, row, column);
+  }
+}
+
+void matmul_int8(const MatmulInt8& m) {
+  const int tiles = (m.rows + kInt8TileRows - 1) / kInt8TileRows;
+  for (int64_t panel = 0; panel < m.panels; ++panel)
+    for (int i = 0, row = 0; i < tiles; ++i) {
+      const int rows = (m.rows - row) / (tiles - i);
+      int8_rows(m, panel, row, rows);
+      row += rows;
+    }
+}
+
+// The same multiplication and addition on every ISA (no fma), so the quantised values agree to the bit. Adding 1.5 * 2^23 leaves
+// the rounded integer in the low bits of the sum. Magnitudes are compared as integers, where NaN > infinity > finite.
+void quantize_row(const float* x, int64_t n, int64_t padded, int8_t* q, float* scale) {
+  const VecI magnitude = broadcast_i(0x7fffffff);
+  const auto part = [&](int64_t i) { return n - i < kLanes ? load_part(x + i, n - i, 0) : load(x + i); };
+  VecI most = broadcast_i(0);
+  for (int64_t i = 0; i < n; i += kLanes) most = max_i(most, and_i(bits(part(i)), magnitude));
+  int32_t lanes[kLanes], high = 0;
+  store_i(lanes, most);
+  for (int32_t lane : lanes) high = lane > high ? lane : high;
+
+  const float largest = __builtin_bit_cast(float, high);
+  const bool finite = high < 0x7f800000, usable = finite && largest >= 1e-30f;
+  *scale = usable ? largest / 127.0f : finite ? 0.0f : __builtin_nanf("");
+  const Vec inverse = broadcast(usable ? 127.0f / largest : 0.0f);
+  const Vec magic = broadcast(12582912.0f + static_cast<float>(kActOffset));
+  const auto quantized = [&](Vec v) { return usable ? bits(add(mul(v, inverse), magic)) : bits(magic); };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_low8(q + i, quantized(load(x + i)));
+  for (; i < padded; i += kLanes) {
+    int8_t bytes[kLanes];
+    store_low8(bytes, quantized(i < n ? load_part(x + i, n - i, 0) : zero()));
+    for (int j = 0; j < kLanes && i + j < padded; ++j) q[i + j] = bytes[j];
+  }
+}
+
+constexpr int kDotChains = kInt8Sums < 12 ? kInt8Sums : 12;
+
+int32_t dot_loop(int64_t iterations) {
+  alignas(64) int8_t bytes[kLanes * 4];
+  for (int i = 0; i < kLanes * 4; ++i) bytes[i] = static_cast<int8_t>(i % 7);
+  alignas(64) int32_t start[kLanes] = {};
+  Acc sum[kDotChains];
+  for (Acc& chain : sum) chain = first_sum(start);
+  const WeightVec w = load_weights(bytes);
+  const Acts x = broadcast_acts(bytes);
+  for (int64_t n = 0; n < iterations; ++n) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kDotChains; ++i) sum[i] = dot(sum[i], w, x);
+  }
+  float total = 0;
+  for (int i = 0; i < kDotChains; ++i) total += reduce_add(to_float(sum[i]));
+  return static_cast<int32_t>(total);
+}
+
+constexpr Int8Kernels kInt8Table{
+    .matmul = matmul_int8,
+    .quantize_row = quantize_row,
+    .dot_loop = dot_loop,
+    .dot_ops = int64_t{2} * 4 * kLanes * kDotChains,
+};

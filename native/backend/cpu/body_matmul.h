@@ -1,0 +1,161 @@
+// y = x * w + bias for bf16 weights (MatmulBf16), written on Vec. Included inside an unnamed namespace after a vec_*.h.
+//
+// A tile is R rows by P pairs of vectors, held in registers over a whole block of k. All of an output's products go through one
+// accumulator in ascending k; between blocks of k it rests in y. So tile shapes, blocks and the choice of reading bf16 directly
+// or through a converted copy change nothing in the result.
+
+constexpr int kPairsPerPanel = kPanelColumns / (2 * kLanes);
+constexpr int kPairsPerGroup = 16 / kLanes;  // a group is 32 columns: 16 dwords
+constexpr int kConvertRows = 3 * kMaxTileRows;  // from here on a converted copy of the block pays
+constexpr int64_t kPrefetchBytes = 4096;
+
+// First column of pair i; its low halves are kLanes columns from here, its high halves from here + 16.
+constexpr int column_of(int pair) { return pair / kPairsPerGroup * 32 + pair % kPairsPerGroup * kLanes; }
+
+// The widest tile for R rows, as a power of two that divides the panel.
+constexpr int pairs_for(int rows) {
+  int pairs = 1;
+  while (pairs * 2 <= kPairsPerPanel && rows * 2 * (pairs * 2) <= kWideAccumulators) pairs *= 2;
+  return pairs;
+}
+
+struct Bf16Weights {  // straight from the panel
+  const uint32_t* data;
+  template <int P>
+  void load_step(int64_t k, int pair, Vec (&w)[2 * P]) const {
+    const uint32_t* row = data + k * 32 + pair * kLanes;
+#pragma GCC unroll 16
+    for (int i = 0; i < P; ++i) {
+      const VecI pairs = load_i(row + i * kLanes);
+      w[2 * i] = floats(shift_left<16>(pairs));
+      w[2 * i + 1] = floats(and_i(pairs, broadcast_i(static_cast<int32_t>(0xffff0000u))));
+    }
+  }
+  void prefetch(int64_t k) const {
+    const char* ahead = reinterpret_cast<const char*>(data + k * 32) + kPrefetchBytes;
+    __builtin_prefetch(ahead);
+    __builtin_prefetch(ahead + 64);
+  }
+};
+
+struct ConvertedWeights {  // [tile of P pairs][k][2 * P vectors]
+  const float* data;
+  int64_t k_count;
+  template <int P>
+  void load_step(int64_t k, int pair, Vec (&w)[2 * P]) const {
+    const float* row = data + (pair / P * k_count + k) * (2 * P * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < 2 * P; ++i) w[i] = load(row + i * kLanes);
+  }
+  void prefetch(int64_t) const {}
+};
+
+struct Tile {
+  const float* x;
+  int64_t x_stride;
+  int64_t k_count;
+  float* y;
+  int64_t y_stride;
+  const float* bias;  // of the panel; null unless this is the last block of k and there is one
+  bool first;         // first block of k: start from zero
+};
+
+template <int R, int P, bool kPrefetch, typename W>
+void matmul_tile(const Tile& t, const W& weights, int pair) {
+  Vec sum[R][2 * P];
+  float* y = t.y + column_of(pair);
+  const auto column = [&](int j) { return column_of(pair + j / 2) - column_of(pair) + j % 2 * 16; };
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+    for (int j = 0; j < 2 * P; ++j) sum[r][j] = t.first ? zero() : load(y + r * t.y_stride + column(j));
+
+  const float* x = t.x;
+  const int64_t stride = t.x_stride;
+  for (int64_t k = 0; k < t.k_count; ++k, ++x) {
+    if (kPrefetch) weights.prefetch(k);
+    Vec w[2 * P];
+    weights.template load_step<P>(k, pair, w);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const Vec a = broadcast(x[r * stride]);
+#pragma GCC unroll 16
+      for (int j = 0; j < 2 * P; ++j) sum[r][j] = fma(a, w[j], sum[r][j]);
+    }
+  }
+
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+    for (int j = 0; j < 2 * P; ++j) {
+      if (t.bias) sum[r][j] = add(sum[r][j], load(t.bias + column_of(pair) + column(j)));
+      store(y + r * t.y_stride + column(j), sum[r][j]);
+    }
+}
+
+// One tile of `rows` rows over all columns of the panel.
+template <int R, typename W, bool kConverted>
+void matmul_rows(const Tile& tile, const W& weights, bool prefetch) {
+  constexpr int kPairs = kConverted ? pairs_for(kMaxTileRows) : pairs_for(R);
+  for (int pair = 0; pair < kPairsPerPanel; pair += kPairs) {
+    if (prefetch && pair == 0)
+      matmul_tile<R, kPairs, true>(tile, weights, pair);
+    else
+      matmul_tile<R, kPairs, false>(tile, weights, pair);
+  }
+}
+
+template <typename W, bool kConverted, int R = kMaxTileRows>
+void matmul_rows_dispatch(int rows, const Tile& tile, const W& weights, bool prefetch) {
+  if constexpr (R > 1) {
+    if (rows < R) return matmul_rows_dispatch<W, kConverted, R - 1>(rows, tile, weights, prefetch);
+  }
+  matmul_rows<R, W, kConverted>(tile, weights, prefetch);
+}
+
+void convert_block(const uint32_t* panel, int64_t k_count, float* out) {
+  constexpr int kPairs = pairs_for(kMaxTileRows);
+  const Bf16Weights weights{panel};
+  for (int pair = 0; pair < kPairsPerPanel; pair += kPairs)
+    for (int64_t k = 0; k < k_count; ++k) {
+      Vec w[2 * kPairs];
+      weights.template load_step<kPairs>(k, pair, w);
+      for (int i = 0; i < 2 * kPairs; ++i, out += kLanes) store(out, w[i]);
+    }
+}
+
+// One block of k of one panel, for all rows, in row tiles of nearly equal size.
+void matmul_block(const MatmulBf16& m, int64_t panel, int64_t k_begin, int64_t k_count) {
+  const uint32_t* w = m.w + (panel * m.k + k_begin) * 32;
+  const bool convert = m.rows >= kConvertRows;
+  if (convert) convert_block(w, k_count, m.scratch);
+  const int tiles = (m.rows + kMaxTileRows - 1) / kMaxTileRows;
+  for (int i = 0, row = 0; i < tiles; ++i) {
+    const int rows = (m.rows - row) / (tiles - i);
+    const Tile tile{.x = m.x + row * m.x_stride + k_begin,
+                    .x_stride = m.x_stride,
+                    .k_count = k_count,
+                    .y = m.y + row * m.y_stride + panel * kPanelColumns,
+                    .y_stride = m.y_stride,
+                    .bias = m.bias && k_begin + k_count == m.k ? m.bias + panel * kPanelColumns : nullptr,
+                    .first = k_begin == 0};
+    if (convert)
+      matmul_rows_dispatch<ConvertedWeights, true>(rows, tile, ConvertedWeights{m.scratch, k_count}, false);
+    else
+      matmul_rows_dispatch<Bf16Weights, false>(rows, tile, Bf16Weights{w}, i == 0);
+    row += rows;
+  }
+}
+
+void matmul_bf16(const MatmulBf16& m) {
+  // A tile that is the whole panel wide needs no blocks: nothing is read twice.
+  const bool one_pass = m.rows <= kMaxTileRows && 2 * kPairsPerPanel * m.rows <= kWideAccumulators;
+  const int64_t block = one_pass ? m.k : kKBlock;
+  if (m.rows < kConvertRows) {  // the weights are the bulk of the traffic: stream them panel by panel
+    for (int64_t panel = 0; panel < m.panels; ++panel)
+      for (int64_t k = 0; k < m.k; k += block) matmul_block(m, panel, k, m.k - k < block ? m.k - k : block);
+  } else {  // the rows are: keep a block of them in cache for all panels
+    for (int64_t k = 0; k < m.k; k += block)
+      for (int64_t panel = 0; panel < m.panels; ++panel) matmul_block(m, panel, k, m.k - k < block ? m.k - k : block);
+  }
+}

@@ -1,0 +1,375 @@
+#include "backend/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include "backend/cpu/attention.h"
+#include "backend/cpu/objects.h"
+#include "backend/cpu/packing.h"
+#include "backend/cpu/thread_pool.h"
+#include "tensor/check.h"
+
+namespace agentinfer {
+namespace {
+
+constexpr int kMaxThreads = 256;
+constexpr int kTasksPerThread = 4;        // of a matrix product: enough to even out a thread that is held up
+constexpr int64_t kInlineElements = 8192; // row-wise work below this is not worth handing out
+
+template <typename To, typename From>
+To& as(From& from) {
+  return static_cast<To&>(from);
+}
+
+class CpuBackendImpl final : public CpuBackend {
+ public:
+  CpuBackendImpl(int threads, Kernels kernels)
+      : kernels_(std::move(kernels)),
+        pool_(threads),
+        convert_(static_cast<size_t>(threads) * kKBlock * kPanelColumns * sizeof(float), "matrix work memory") {}
+
+  const std::string& isa() const override { return kernels_.isa; }
+  int threads() const override { return pool_.size(); }
+
+  std::unique_ptr<Linear> make_linear(const LinearSource& source) override {
+    return std::make_unique<CpuLinear>(pack(source, pool_));
+  }
+
+  std::unique_ptr<Vector> make_vector(const Slice& source) override {
+    auto made = std::make_unique<CpuVector>();
+    made->size = source.row_end - source.row_begin;
+    made->values = Memory(static_cast<size_t>(made->size) * sizeof(float), source.tensor->name);
+    made->bytes = made->values.bytes();
+    for (int64_t i = 0; i < made->size; ++i) made->values.as<float>()[i] = read_element(*source.tensor, source.row_begin + i);
+    return made;
+  }
+
+  std::unique_ptr<Embedding> make_embedding(const Slice& source) override {
+    auto made = std::make_unique<CpuEmbedding>();
+    made->rows = source.row_end - source.row_begin;
+    made->cols = source.col_end - source.col_begin;
+    made->values = Memory(static_cast<size_t>(made->rows * made->cols) * 2, source.tensor->name);
+    made->bytes = made->values.bytes();
+    const int64_t stored = source.tensor->shape.at(1);
+    uint16_t* out = made->values.as<uint16_t>();
+    constexpr int64_t kRows = 256;
+    // Only a floating table can be read: find out before the threads do.
+    if (made->rows > 0) read_element(*source.tensor, 0);
+    pool_.parallel_for(static_cast<int>((made->rows + kRows - 1) / kRows), [&](int64_t part, int) {
+      for (int64_t row = part * kRows; row < std::min(made->rows, (part + 1) * kRows); ++row)
+        read_bf16(*source.tensor, (source.row_begin + row) * stored + source.col_begin, made->cols, out + row * made->cols);
+    });
+    return made;
+  }
+
+  std::unique_ptr<Embedding> make_tied_embedding(const Linear& head) override {
+    const auto& packed = static_cast<const CpuLinear&>(head).packed;
+    ensure(packed.format == WeightFormat::kBF16, "a tied embedding needs a 16-bit head");
+    auto made = std::make_unique<CpuEmbedding>();
+    made->rows = head.out_features;
+    made->cols = head.in_features;
+    made->head = &packed;
+    return made;
+  }
+
+  std::unique_ptr<Activation> make_activation(int64_t max_rows, int64_t cols, Feeds feeds) override {
+    return std::make_unique<CpuActivation>(max_rows, cols, feeds);
+  }
+
+  std::unique_ptr<KvCache> make_kv_cache(const KvLayout& layout, int blocks, int host_blocks) override {
+    if (layout.block_size < 16 || layout.block_size > kMaxAttentionChunk || layout.block_size % 16 != 0)
+      fail(ErrorCode::kInvalidArgument, "block size: expected a multiple of 16 up to ", kMaxAttentionChunk, ", got ", layout.block_size);
+    return std::make_unique<CpuKvCache>(layout, blocks, host_blocks);
+  }
+
+  void prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) override {
+    shape_ = attention;
+    inv_freq_ = rope.inv_freq;
+    const size_t angles = static_cast<size_t>(shape.max_rows) * inv_freq_.size() * sizeof(float);
+    cos_ = Memory(angles, "rotary table");
+    sin_ = Memory(angles, "rotary table");
+    attention_.emplace(attention, shape, pool_.size());
+  }
+
+  void begin_step(const StepInputs& inputs, KvCache& cache) override {
+    inputs_ = inputs;
+    cache_ = &as<CpuKvCache>(cache);
+    attention_->begin_step(inputs);
+    const auto half = static_cast<int64_t>(inv_freq_.size());
+    for_rows(rows(), half * 16, [&](int64_t row) {
+      for (int64_t i = 0; i < half; ++i) {
+        const double angle = static_cast<double>(inputs_.positions[static_cast<size_t>(row)]) * inv_freq_[static_cast<size_t>(i)];
+        cos_.as<float>()[row * half + i] = static_cast<float>(std::cos(angle));
+        sin_.as<float>()[row * half + i] = static_cast<float>(std::sin(angle));
+      }
+    });
+  }
+
+  void embed(const Embedding& table, Activation& out) override {
+    const auto& embedding = static_cast<const CpuEmbedding&>(table);
+    CpuActivation& to = written(out);
+    for (int32_t token : inputs_.tokens)
+      ensure(token >= 0 && token < table.rows, "token ", token, " outside the table's ", table.rows, " rows");
+    for_rows(rows(), table.cols, [&](int64_t row) {
+      const int64_t token = inputs_.tokens[static_cast<size_t>(row)];
+      float* values = to.row(row);
+      if (embedding.head != nullptr) {
+        const uint16_t* column = embedding.head->weights.as<uint16_t>() + token / kPanelColumns * embedding.cols * kPanelColumns;
+        const int64_t inside = token % kPanelColumns, offset = (inside / 32 * 16 + inside % 16) * 2 + inside % 32 / 16;
+        for (int64_t k = 0; k < table.cols; ++k) values[k] = f32_from_bf16(column[k * kPanelColumns + offset]);
+      } else {
+        const uint16_t* from = embedding.values.as<uint16_t>() + token * table.cols;
+        for (int64_t k = 0; k < table.cols; ++k) values[k] = f32_from_bf16(from[k]);
+      }
+    });
+  }
+
+  void rms_norm(const Activation& x, const Vector& weight, float eps, int count, Activation& out) override {
+    const CpuActivation& from = read(x);
+    CpuActivation& to = written(out);
+    const float* scale = static_cast<const CpuVector&>(weight).values.as<float>();
+    for_rows(count, x.cols, [&](int64_t row) { kernels_.floats->rms_norm(from.row(row), scale, eps, x.cols, to.row(row)); });
+  }
+
+  void add_rms_norm(Activation& residual, const Activation& x, const Vector& weight, float eps, int count,
+                    Activation& out) override {
+    CpuActivation& sum = written(residual);
+    const CpuActivation& from = read(x);
+    CpuActivation& to = written(out);
+    const float* scale = static_cast<const CpuVector&>(weight).values.as<float>();
+    for_rows(count, x.cols, [&](int64_t row) {
+      kernels_.floats->add(sum.row(row), from.row(row), x.cols);
+      kernels_.floats->rms_norm(sum.row(row), scale, eps, x.cols, to.row(row));
+    });
+  }
+
+  void add(Activation& residual, const Activation& x, int count) override {
+    CpuActivation& sum = written(residual);
+    const CpuActivation& from = read(x);
+    for_rows(count, x.cols, [&](int64_t row) { kernels_.floats->add(sum.row(row), from.row(row), x.cols); });
+  }
+
+  void linear(const Activation& x, const Linear& weight, int count, Activation& out) override {
+    const CpuActivation& from = read(x);
+    const PackedWeights& packed = static_cast<const CpuLinear&>(weight).packed;
+    ensure(x.cols == weight.in_features && out.cols == weight.out_features, "product of ", weight.in_features, " to ",
+           weight.out_features, " applied to ", x.cols, " to ", out.cols);
+    CpuActivation& to = written(out);
+    if (packed.format == WeightFormat::kBF16) bf16(from, packed, count, to);
+    else int8(from, packed, count, to);
+  }
+
+  void swiglu(const Activation& gate_up, int count, Activation& out) override {
+    const CpuActivation& from = read(gate_up);
+    CpuActivation& to = written(out);
+    for_rows(count, out.cols * 4, [&](int64_t row) {
+      kernels_.floats->swiglu(from.row(row), from.row(row) + out.cols, out.cols, to.row(row));
+    });
+  }
+
+  void write_kv(int layer, Activation& qkv, const Vector* q_norm, const Vector* k_norm, float eps) override {
+    CpuActivation& values = written(qkv);
+    const auto weight = [](const Vector* norm) {
+      return norm == nullptr ? nullptr : static_cast<const CpuVector*>(norm)->values.as<float>();
+    };
+    const float *q_weight = weight(q_norm), *k_weight = weight(k_norm);
+    for_rows(rows(), qkv.cols, [&](int64_t row) {
+      float* head = values.row(row);
+      for (int i = 0; i < shape_.heads + shape_.kv_heads; ++i, head += shape_.head_dim)
+        position_head(row, head, i < shape_.heads ? q_weight : k_weight, eps);
+      store_kv(layer, row, values.row(row));
+    });
+  }
+
+  void attention(int layer, const Activation& qkv, Activation& out) override {
+    attention_->run(*kernels_.floats, pool_, *cache_, layer, read(qkv), written(out));
+  }
+
+  void gather_rows(const Activation& x, int first, int count, Activation& out) override {
+    const CpuActivation& from = read(x);
+    CpuActivation& to = written(out);
+    for (int i = 0; i < count; ++i)
+      std::memcpy(to.row(i), from.row(inputs_.logit_rows[static_cast<size_t>(first + i)]), static_cast<size_t>(x.cols) * sizeof(float));
+  }
+
+  std::span<const float> logits(const Activation& values, int row) override {
+    return {read(values).row(row), static_cast<size_t>(values.cols)};
+  }
+
+  void argmax(const Activation& values, int count, std::span<int32_t> out) override {
+    const CpuActivation& from = read(values);
+    for_rows(count, values.cols, [&](int64_t row) {
+      float highest = 0;
+      int64_t index = -1;
+      kernels_.floats->argmax(from.row(row), values.cols, &highest, &index);
+      out[static_cast<size_t>(row)] = std::isfinite(highest) ? static_cast<int32_t>(index) : -1;
+    });
+  }
+
+  void synchronize() override {}
+
+  void* raw(Activation& x, int64_t* stride) override {
+    CpuActivation& values = written(x);
+    *stride = values.stride;
+    return values.row(0);
+  }
+
+  void copy_block(KvCache& cache, int32_t from, int32_t to) override { as<CpuKvCache>(cache).copy(from, to); }
+  // Copies are made at once, so they are trivially ordered against the steps around them.
+  void block_to_host(KvCache& cache, int32_t block, int32_t host_block) override {
+    as<CpuKvCache>(cache).to_host(block, host_block);
+  }
+  void block_from_host(KvCache& cache, int32_t host_block, int32_t block) override {
+    as<CpuKvCache>(cache).from_host(host_block, block);
+  }
+
+ private:
+  static const CpuActivation& read(const Activation& x) { return static_cast<const CpuActivation&>(x); }
+  // Whoever is about to write an activation gets it here: its int8 copy is out of date from now on.
+  static CpuActivation& written(Activation& x) {
+    auto& activation = static_cast<CpuActivation&>(x);
+    activation.quantized_rows = 0;
+    return activation;
+  }
+  int rows() const { return static_cast<int>(inputs_.tokens.size()); }
+
+  // Runs body(row); on the pool where rows * elements is worth it.
+  template <typename Body>
+  void for_rows(int64_t count, int64_t elements, const Body& body) {
+    const int64_t chunk = std::max<int64_t>(1, std::min(kInlineElements / std::max<int64_t>(elements, 1), count));
+    pool_.parallel_for(static_cast<int>((count + chunk - 1) / chunk), [&](int64_t part, int) {
+      for (int64_t row = part * chunk; row < std::min(count, (part + 1) * chunk); ++row) body(row);
+    });
+  }
+
+  // Splits the panels of a product into tasks: body(first panel, panels, worker).
+  template <typename Body>
+  void for_panels(int64_t panels, const Body& body) {
+    const int64_t tasks = std::min<int64_t>(panels, int64_t{kTasksPerThread} * pool_.size());
+    pool_.parallel_for(static_cast<int>(tasks), [&](int64_t task, int worker) {
+      const int64_t first = panels * task / tasks, end = panels * (task + 1) / tasks;
+      body(first, end - first, worker);
+    });
+  }
+
+  void bf16(const CpuActivation& x, const PackedWeights& w, int count, CpuActivation& out) {
+    for_panels(w.panels, [&](int64_t first, int64_t panels, int worker) {
+      kernels_.floats->matmul({.x = x.row(0),
+                               .x_stride = x.stride,
+                               .rows = count,
+                               .w = w.weights.as<uint32_t>() + first * w.k * (kPanelColumns / 2),
+                               .k = w.k,
+                               .panels = panels,
+                               .bias = w.bias.as<float>() + first * kPanelColumns,
+                               .y = out.row(0) + first * kPanelColumns,
+                               .y_stride = out.stride,
+                               .scratch = convert_.as<float>() + worker * kKBlock * kPanelColumns});
+    });
+  }
+
+  void int8(const CpuActivation& x, const PackedWeights& w, int count, CpuActivation& out) {
+    quantize(x, w.k4() * 4, count);
+    for_panels(w.panels, [&](int64_t first, int64_t panels, int) {
+      const int64_t column = first * kPanelColumns;
+      kernels_.int8->matmul({.x = x.quantized.as<uint8_t>(),
+                             .x_stride = x.quantized_stride,
+                             .x_scale = x.scales.as<float>(),
+                             .rows = count,
+                             .w = w.weights.as<int8_t>() + column * w.k4() * 4,
+                             .k4 = w.k4(),
+                             .panels = panels,
+                             .column_sum = w.column_sum.as<int32_t>() + column,
+                             .w_scale = w.scale.as<float>() + column,
+                             .bias = w.bias.as<float>() + column,
+                             .y = out.row(0) + column,
+                             .y_stride = out.stride});
+    });
+  }
+
+  // Once for all products that read the activation.
+  void quantize(const CpuActivation& x, int64_t padded, int count) {
+    ensure(x.quantized.bytes() != 0, "an int8 product needs an activation made to feed one");
+    if (x.quantized_rows >= count) return;
+    for_rows(count, x.cols * 2, [&](int64_t row) {
+      kernels_.int8->quantize(x.row(row), x.cols, padded, x.quantized.as<uint8_t>() + row * x.quantized_stride,
+                              x.scales.as<float>() + row);
+    });
+    x.quantized_rows = count;
+  }
+
+  void position_head(int64_t row, float* head, const float* norm, float eps) {
+    if (norm != nullptr) kernels_.floats->rms_norm(head, norm, eps, shape_.head_dim, head);
+    const auto half = static_cast<int64_t>(inv_freq_.size());
+    kernels_.floats->rope(head, cos_.as<float>() + row * half, sin_.as<float>() + row * half, half);
+  }
+
+  // Writes one row's k and v to its slot: v as it lies, k one element in each of head_dim rows.
+  void store_kv(int layer, int64_t row, const float* qkv) {
+    const int block_size = cache_->layout.block_size, dim = shape_.head_dim;
+    const int32_t slot = inputs_.slots[static_cast<size_t>(row)];
+    const int32_t block = slot / block_size, offset = slot % block_size;
+    const float* k = qkv + static_cast<int64_t>(shape_.heads) * dim;
+    const float* v = k + static_cast<int64_t>(shape_.kv_heads) * dim;
+    const size_t head_bytes = cache_->piece() / static_cast<size_t>(shape_.kv_heads);
+    for (int head = 0; head < shape_.kv_heads; ++head, k += dim, v += dim) {
+      std::byte* keys = cache_->k(layer, block) + static_cast<size_t>(head) * head_bytes;
+      std::byte* values = cache_->v(layer, block) + static_cast<size_t>(head) * head_bytes;
+      values += static_cast<size_t>(offset) * static_cast<size_t>(dim) * cache_->element;
+      if (cache_->type == KvType::kF32) {
+        std::memcpy(values, v, static_cast<size_t>(dim) * sizeof(float));
+        for (int d = 0; d < dim; ++d) reinterpret_cast<float*>(keys)[d * block_size + offset] = k[d];
+      } else {
+        store_16(k, v, dim, reinterpret_cast<uint16_t*>(keys), block_size, offset, reinterpret_cast<uint16_t*>(values));
+      }
+    }
+  }
+
+  void store_16(const float* k, const float* v, int dim, uint16_t* keys, int block_size, int offset, uint16_t* values) {
+    const auto convert = cache_->type == KvType::kF16 ? kernels_.floats->to_f16 : kernels_.floats->to_bf16;
+    convert(v, dim, values);
+    constexpr int kPart = 64;
+    uint16_t part[kPart];
+    for (int begin = 0; begin < dim; begin += kPart) {
+      const int count = std::min(kPart, dim - begin);
+      convert(k + begin, count, part);
+      for (int d = 0; d < count; ++d) keys[(begin + d) * block_size + offset] = part[d];
+    }
+  }
+
+  Kernels kernels_;
+  ThreadPool pool_;
+  Memory convert_;              // one block of a panel as f32 for each worker
+  AttentionShape shape_;
+  std::vector<float> inv_freq_;
+  Memory cos_, sin_;            // [rows of the step][head_dim / 2]
+  std::optional<CpuAttention> attention_;
+  StepInputs inputs_;
+  CpuKvCache* cache_ = nullptr; // of the step
+};
+
+}  // namespace
+
+int default_threads() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::clamp(CPU_COUNT(&set), 1, kMaxThreads);
+#endif
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads);
+}
+
+std::unique_ptr<CpuBackend> make_cpu_backend(const CpuOptions& options) {
+  if (options.threads < 0 || options.threads > kMaxThreads)
+    fail(ErrorCode::kInvalidArgument, "threads: expected 1 to ", kMaxThreads, ", got ", options.threads);
+  return std::make_unique<CpuBackendImpl>(options.threads == 0 ? default_threads() : options.threads, choose_kernels(options.isa));
+}
+
+}  // namespace agentinfer

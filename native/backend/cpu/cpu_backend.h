@@ -1,0 +1,31 @@
+#pragma once
+// The CPU backend: f32 activations, bf16 or int8 weights in panels, paged KV, a thread pool of its own. Results are bit-identical for
+// every batch, chunking and thread count within one instruction set (backend.h).
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/cpu/dispatch.h"
+
+namespace agentinfer {
+
+struct CpuOptions {
+  int threads = 0;   // 1..256; 0: default_threads()
+  std::string isa;   // empty: the best; see available_isas()
+};
+
+class CpuBackend : public Backend {
+ public:
+  virtual const std::string& isa() const = 0;
+  virtual int threads() const = 0;
+};
+
+// The cores this process may run on.
+int default_threads();
+
+// Throws kInvalidArgument for a thread count out of range or an instruction set this machine lacks.
+std::unique_ptr<CpuBackend> make_cpu_backend(const CpuOptions& options);
+
+}  // namespace agentinfer
