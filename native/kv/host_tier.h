@@ -1,0 +1,62 @@
+#pragma once
+// The host tier's books: which host slots are taken and which copies are on their way. It moves no bytes; it
+// says which copy to make, and the engine makes it (Backend::block_to_host, block_from_host) and reports it
+// complete.
+//
+// A slot is free, held (a node's content lies in it), or in flight (part of a copy). A device block that is
+// part of a copy is not reused before complete(). On a backend that orders copies with the steps around them,
+// the engine may report a copy complete as soon as it is issued: whatever is written to the block later is
+// ordered after the copy.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kv/block_pool.h"
+
+namespace agentinfer {
+
+struct HostMove {
+  int32_t id = -1;       // for PrefixIndex::complete
+  int32_t block = -1;    // device block
+  int32_t slot = -1;     // host block
+  bool to_host = false;  // block -> slot, else slot -> block
+};
+
+class HostTier {
+ public:
+  explicit HostTier(int slots);  // >= 0
+  static int slots_for(size_t byte_budget, size_t bytes_per_block);
+
+  int32_t allocate();          // a slot, held; -1 if none is free
+  void release(int32_t slot);  // held -> free
+
+  // A copy between `block` and the held slot; the slot is in flight until finish. `node` is the caller's.
+  HostMove start(int32_t block, int32_t slot, bool to_host, int32_t node);
+  struct Record {
+    HostMove move;
+    int32_t node = kNoNode;  // kNoNode: nobody wants the copy any more; only block and slot wait for its end
+    bool holds_block = false;  // then: a reference on the block to give back at the end
+  };
+  // REQUIRES a copy in flight; else kInvalidArgument.
+  const Record& record(int32_t id) const;
+  void detach(int32_t id, bool holds_block);  // record.node = kNoNode
+  Record finish(int32_t id);                  // the slot is held again, the id may be used again
+
+  int total() const { return static_cast<int>(slots_.size()); }
+  int free_count() const { return static_cast<int>(free_.size()); }
+  int in_flight() const { return in_flight_; }
+  bool slot_free(int32_t slot) const { return slots_.at(static_cast<size_t>(slot)) == State::kFree; }
+  void check() const;  // kInternal unless every slot is in one state
+
+ private:
+  enum class State : uint8_t { kFree, kHeld, kInFlight };
+  std::vector<State> slots_;
+  std::vector<int32_t> free_;    // stack
+  std::vector<Record> records_;  // by id; move.id < 0: unused. At most one a slot
+  std::vector<int32_t> free_ids_;
+  int in_flight_ = 0;
+};
+
+}  // namespace agentinfer
