@@ -32,12 +32,13 @@ To& as(From& from) {
 
 class CpuBackendImpl final : public CpuBackend {
  public:
-  CpuBackendImpl(int threads, Kernels kernels)
-      : kernels_(std::move(kernels)),
+  CpuBackendImpl(int threads, const Kernels& kernels)
+      : kernels_(kernels),
+        isa_(kernels.isa),
         pool_(threads),
         convert_(static_cast<size_t>(threads) * kKBlock * kPanelColumns * sizeof(float), "matrix work memory") {}
 
-  const std::string& isa() const override { return kernels_.isa; }
+  const std::string& isa() const override { return isa_; }
   int threads() const override { return pool_.size(); }
 
   std::unique_ptr<Linear> make_linear(const LinearSource& source) override {
@@ -280,7 +281,7 @@ class CpuBackendImpl final : public CpuBackend {
     quantize(x, w.k4() * 4, count);
     for_panels(w.panels, [&](int64_t first, int64_t panels, int) {
       const int64_t column = first * kPanelColumns;
-      kernels_.int8->matmul({.x = x.quantized.as<uint8_t>(),
+      kernels_.int8->matmul({.x = x.quantized.as<int8_t>(),
                              .x_stride = x.quantized_stride,
                              .x_scale = x.scales.as<float>(),
                              .rows = count,
@@ -300,8 +301,8 @@ class CpuBackendImpl final : public CpuBackend {
     ensure(x.quantized.bytes() != 0, "an int8 product needs an activation made to feed one");
     if (x.quantized_rows >= count) return;
     for_rows(count, x.cols * 2, [&](int64_t row) {
-      kernels_.int8->quantize(x.row(row), x.cols, padded, x.quantized.as<uint8_t>() + row * x.quantized_stride,
-                              x.scales.as<float>() + row);
+      kernels_.int8->quantize_row(x.row(row), x.cols, padded, x.quantized.as<int8_t>() + row * x.quantized_stride,
+                                  x.scales.as<float>() + row);
     });
     x.quantized_rows = count;
   }
@@ -345,7 +346,8 @@ class CpuBackendImpl final : public CpuBackend {
     }
   }
 
-  Kernels kernels_;
+  const Kernels kernels_;
+  const std::string isa_;
   ThreadPool pool_;
   Memory convert_;              // one block of a panel as f32 for each worker
   AttentionShape shape_;
@@ -369,7 +371,7 @@ int default_threads() {
 std::unique_ptr<CpuBackend> make_cpu_backend(const CpuOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads)
     fail(ErrorCode::kInvalidArgument, "threads: expected 1 to ", kMaxThreads, ", got ", options.threads);
-  return std::make_unique<CpuBackendImpl>(options.threads == 0 ? default_threads() : options.threads, choose_kernels(options.isa));
+  return std::make_unique<CpuBackendImpl>(options.threads == 0 ? default_threads() : options.threads, select_kernels(options.isa));
 }
 
 }  // namespace agentinfer

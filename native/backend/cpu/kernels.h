@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace agentinfer {
 
@@ -31,7 +32,7 @@ struct MatmulBf16 {
 
 // y = (sum x * w, exact in int32) * (x_scale[r] * w_scale[c]) + bias[c], the same bits on every instruction set.
 struct MatmulInt8 {
-  const uint8_t* x;       // int8 + Int8Kernels::offset; padded to 4 * k4
+  const int8_t* x;        // as Int8Kernels::quantize_row stores it; padded to 4 * k4
   int64_t x_stride;
   const float* x_scale;
   int rows;
@@ -87,21 +88,17 @@ struct FloatKernels {
 
 struct Int8Kernels {
   void (*matmul)(const MatmulInt8&);
-  // q[i] = round(x[i] * 127 / max|x|) + offset for i < n, offset up to `padded`; *scale = max|x| / 127, NaN where x has
-  // NaN or infinity (so that it shows in the product).
-  void (*quantize)(const float* x, int64_t n, int64_t padded, uint8_t* q, float* scale);
-  uint8_t offset;         // 128 where the instruction wants unsigned activations
+  // q[i] = round(x[i] * 127 / max|x|) for i < n, 0 up to `padded`, in the form that `matmul` of the same table reads;
+  // *scale = max|x| / 127, NaN where x has NaN or infinity (so that it shows in the product).
+  void (*quantize_row)(const float* x, int64_t n, int64_t padded, int8_t* q, float* scale);
+  int32_t (*dot_loop)(int64_t iterations);  // rounds of dot_ops operations, for the machine's limit
+  int64_t dot_ops;
 };
 
-// Null where this file was compiled for another processor.
-const FloatKernels* portable_float_kernels();
-const FloatKernels* avx2_float_kernels();
-const FloatKernels* avx512_float_kernels();
-const FloatKernels* neon_float_kernels();
-const Int8Kernels* portable_int8_kernels();
-const Int8Kernels* avx2_int8_kernels();
-const Int8Kernels* vnni_int8_kernels();
-const Int8Kernels* neon_int8_kernels();
-const Int8Kernels* dotprod_int8_kernels();
+struct Kernels {
+  std::string_view isa;
+  const FloatKernels* floats = nullptr;
+  const Int8Kernels* int8 = nullptr;
+};
 
 }  // namespace agentinfer

@@ -1,0 +1,119 @@
+#pragma once
+// A decoder over one tiny checkpoint, without engine: sequences are token lists with block tables of their own.
+
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "golden.h"
+#include "model/checkpoint.h"
+#include "model/config.h"
+#include "model/decoder.h"
+#include "model/tensor_names.h"
+#include "model/weights.h"
+
+namespace golden {
+
+struct RunnerOptions {
+  std::string isa;
+  int threads = 2;
+  agentinfer::WeightFormat format = agentinfer::WeightFormat::kBF16;
+  agentinfer::DType kv = agentinfer::DType::kF32;
+  int block_size = 16;
+  uint32_t seed = 1;  // order in which blocks are handed out
+};
+
+class Runner {
+ public:
+  Runner(const std::string& name, const RunnerOptions& options)
+      : config_(agentinfer::read_model_config(folder(name))), checkpoint_(folder(name)), block_size_(options.block_size) {
+    agentinfer::check_tensors(config_, checkpoint_);
+    backend_ = agentinfer::make_cpu_backend({.threads = options.threads, .isa = options.isa});
+    weights_ = agentinfer::load_weights(config_, checkpoint_, *backend_, group_, {.format = options.format, .on_progress = {}});
+    agentinfer::DecoderOptions decoder;
+    decoder.shape = {.max_rows = 256, .max_sequences = 32, .max_logit_rows = 24, .max_context = 512};
+    decoder.kv_dtype = options.kv;
+    decoder.block_size = options.block_size;
+    decoder.blocks = 2048 / options.block_size;
+    decoder_ = std::make_unique<agentinfer::Decoder>(config_, weights_, *backend_, group_, decoder);
+    free_.resize(static_cast<size_t>(decoder.blocks));
+    std::iota(free_.begin(), free_.end(), 0);
+    std::mt19937 random(options.seed);
+    std::shuffle(free_.begin(), free_.end(), random);
+  }
+
+  struct Sequence {
+    std::vector<int32_t> blocks;
+    int computed = 0;
+  };
+
+  // Tokens to compute for a sequence in one step, and the logits of every one of them.
+  struct Part {
+    Sequence* sequence = nullptr;
+    std::vector<int32_t> tokens;
+    std::vector<std::vector<float>> logits = {};
+  };
+
+  void step(std::vector<Part>& parts) {
+    std::vector<int32_t> tokens, positions, slots, logit_rows;
+    std::vector<agentinfer::StepSequence> sequences;
+    for (Part& part : parts) {
+      Sequence& sequence = *part.sequence;
+      const int begin = static_cast<int>(tokens.size());
+      for (int32_t token : part.tokens) {
+        const int position = sequence.computed++;
+        if (position % block_size_ == 0) {
+          sequence.blocks.push_back(free_.back());
+          free_.pop_back();
+        }
+        tokens.push_back(token);
+        positions.push_back(position);
+        slots.push_back(sequence.blocks.back() * block_size_ + position % block_size_);
+        logit_rows.push_back(static_cast<int32_t>(logit_rows.size()));
+      }
+      sequences.push_back({begin, static_cast<int>(tokens.size()), sequence.computed, sequence.blocks});
+    }
+    size_t part = 0;
+    decoder_->forward({tokens, positions, slots, sequences, logit_rows},
+                      [&](int, int count, const agentinfer::Activation& logits) {
+                        for (int row = 0; row < count; ++row) {
+                          while (parts[part].logits.size() == parts[part].tokens.size()) ++part;
+                          const auto values = backend_->logits(logits, row);
+                          parts[part].logits.emplace_back(values.begin(), values.end());
+                        }
+                      });
+  }
+
+  // All of a prompt in chunks of `chunk` tokens; the logits behind each token.
+  std::vector<std::vector<float>> run(Sequence& sequence, const std::vector<int32_t>& tokens, int chunk = 256) {
+    std::vector<std::vector<float>> all;
+    for (size_t begin = 0; begin < tokens.size(); begin += static_cast<size_t>(chunk)) {
+      const size_t end = std::min(tokens.size(), begin + static_cast<size_t>(chunk));
+      std::vector<Part> parts{{&sequence, {tokens.begin() + static_cast<int64_t>(begin), tokens.begin() + static_cast<int64_t>(end)}}};
+      step(parts);
+      all.insert(all.end(), parts[0].logits.begin(), parts[0].logits.end());
+    }
+    return all;
+  }
+
+  agentinfer::Backend& backend() { return *backend_; }
+
+ private:
+  agentinfer::ModelConfig config_;
+  agentinfer::Checkpoint checkpoint_;
+  int block_size_;
+  agentinfer::SoloGroup group_;
+  std::unique_ptr<agentinfer::CpuBackend> backend_;
+  agentinfer::Weights weights_;
+  std::unique_ptr<agentinfer::Decoder> decoder_;
+  std::vector<int32_t> free_;
+};
+
+inline int argmax(const std::vector<float>& values) {
+  return static_cast<int>(std::max_element(values.begin(), values.end()) - values.begin());
+}
+
+}  // namespace golden
