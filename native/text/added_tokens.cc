@@ -6,7 +6,8 @@
 namespace agentinfer {
 namespace {
 
-// The last character before `at`, as [begin, at); begin == at when there is none or the bytes are not a character.
+// The last character before `at`, as [begin, at); begin == at when there is none or the bytes are not a
+// character.
 size_t previous_character(std::string_view text, size_t from, size_t at) {
   size_t begin = at;
   while (begin > from && at - begin < 4) {
@@ -59,7 +60,8 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, std::string (*normalize
   }
 }
 
-void AddedTokens::find(std::string_view text, size_t from, size_t to, bool normalized, std::vector<AddedMatch>& out) const {
+void AddedTokens::find(std::string_view text, size_t from, size_t to, bool normalized,
+                       std::vector<AddedMatch>& out) const {
   const ByteTrie& trie = normalized ? normalized_ : verbatim_;
   if (trie.empty()) return;
   size_t taken = from;

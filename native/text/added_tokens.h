@@ -1,7 +1,7 @@
 #pragma once
-// Added tokens and where a text is cut at them, as Hugging Face tokenizers do it (tokenizers, added_vocabulary.rs): leftmost
-// match, then longest; matches do not overlap. The slow Python tokenizers agree wherever lstrip, rstrip and single_word are off,
-// as they are in every model we know of.
+// Added tokens and where a text is cut at them, as Hugging Face tokenizers do it (tokenizers,
+// added_vocabulary.rs): leftmost match, then longest; matches do not overlap. The slow Python tokenizers
+// agree wherever lstrip, rstrip and single_word are off, as they are in every model we know of.
 
 #include <cstdint>
 #include <span>
@@ -30,14 +30,16 @@ struct AddedMatch {
 class AddedTokens {
  public:
   AddedTokens() = default;
-  // `normalize` makes what normalized tokens are looked for as; none: their content. REQUIRES: contents are distinct.
+  // `normalize` makes what normalized tokens are looked for as; none: their content. REQUIRES: contents are
+  // distinct.
   explicit AddedTokens(std::vector<AddedToken> tokens, std::string (*normalize)(std::string_view) = nullptr);
 
   std::span<const AddedToken> all() const { return tokens_; }
 
   // Appends the matches within [from, to) of `text`, in order, of the tokens with this `normalized` flag.
   // What lies outside is seen only by single_word.
-  void find(std::string_view text, size_t from, size_t to, bool normalized, std::vector<AddedMatch>& out) const;
+  void find(std::string_view text, size_t from, size_t to, bool normalized,
+            std::vector<AddedMatch>& out) const;
   bool any(bool normalized) const { return !(normalized ? normalized_ : verbatim_).empty(); }
 
  private:

@@ -15,8 +15,9 @@ std::string byte_level_normalize(std::string_view text, bool nfc) {
   return normal;
 }
 
-void ByteLevelBpe::encode_word(std::string_view word, const char* text_end, bool plain, const Checkpoint& checkpoint,
-                               Scratch& scratch, std::vector<int32_t>& out) const {
+void ByteLevelBpe::encode_word(std::string_view word, const char* text_end, bool plain,
+                               const Checkpoint& checkpoint, Scratch& scratch,
+                               std::vector<int32_t>& out) const {
   WordCache::Slot* slot = nullptr;
   std::optional<WordKey> key;
   if (word.size() <= WordKey::kMaxBytes) {
@@ -33,14 +34,16 @@ void ByteLevelBpe::encode_word(std::string_view word, const char* text_end, bool
     out.push_back(whole);
   } else {
     scratch.symbols.clear();
-    for (const char byte : word) scratch.symbols.push_back(static_cast<uint32_t>(parts_.byte_ids[static_cast<uint8_t>(byte)]));
+    for (const char byte : word)
+      scratch.symbols.push_back(static_cast<uint32_t>(parts_.byte_ids[static_cast<uint8_t>(byte)]));
     scratch.merger.merge(parts_.merges, plain, scratch.symbols, [&checkpoint] { checkpoint(0); });
     out.insert(out.end(), scratch.symbols.begin(), scratch.symbols.end());
   }
   if (slot) WordCache::store(*slot, *key, std::span(out).subspan(first));
 }
 
-void ByteLevelBpe::encode(std::string_view text, bool plain, const Checkpoint& checkpoint, std::vector<int32_t>& out) const {
+void ByteLevelBpe::encode(std::string_view text, bool plain, const Checkpoint& checkpoint,
+                          std::vector<int32_t>& out) const {
   const auto scratch = scratch_.borrow();
   if (!is_valid_utf8(text) || (parts_.nfc && !is_surely_nfc(text))) {
     scratch->normalized = byte_level_normalize(text, parts_.nfc);

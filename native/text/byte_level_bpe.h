@@ -1,6 +1,6 @@
 #pragma once
-// Byte-level BPE as Hugging Face tokenizers encodes it (models/bpe): NFC where asked, split in words, every word's bytes merged by
-// rank. Words are independent, so short ones are remembered.
+// Byte-level BPE as Hugging Face tokenizers encodes it (models/bpe): NFC where asked, split in words, every
+// word's bytes merged by rank. Words are independent, so short ones are remembered.
 
 #include <array>
 #include <memory>
@@ -24,7 +24,8 @@ struct ByteLevelParts {
   bool ignore_merges = false;  // a word that is a token is that token, whatever its merges
   std::array<int32_t, 256> byte_ids{};
   MergeTable merges;
-  // The tokens by their bytes; for ignore_merges only. Views must outlive the encoder. Markers are not among them.
+  // The tokens by their bytes; for ignore_merges only. Views must outlive the encoder. Markers are not among
+  // them.
   TextIndex words;
 };
 
@@ -32,7 +33,8 @@ class ByteLevelBpe final : public SubwordEncoder {
  public:
   explicit ByteLevelBpe(ByteLevelParts parts) : parts_(std::move(parts)) {}
 
-  void encode(std::string_view text, bool plain, const Checkpoint& checkpoint, std::vector<int32_t>& out) const override;
+  void encode(std::string_view text, bool plain, const Checkpoint& checkpoint,
+              std::vector<int32_t>& out) const override;
 
  private:
   struct Scratch {
@@ -41,8 +43,8 @@ class ByteLevelBpe final : public SubwordEncoder {
     Merger merger;
     WordCache cache;
   };
-  void encode_word(std::string_view word, const char* text_end, bool plain, const Checkpoint& checkpoint, Scratch& scratch,
-                   std::vector<int32_t>& out) const;
+  void encode_word(std::string_view word, const char* text_end, bool plain, const Checkpoint& checkpoint,
+                   Scratch& scratch, std::vector<int32_t>& out) const;
 
   ByteLevelParts parts_;
   mutable ScratchPool<Scratch> scratch_;

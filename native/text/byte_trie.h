@@ -1,5 +1,6 @@
 #pragma once
-// Longest-prefix search among a set of byte strings. Memory is proportional to their bytes. Immutable after the last insert.
+// Longest-prefix search among a set of byte strings. Memory is proportional to their bytes. Immutable after
+// the last insert.
 
 #include <array>
 #include <cstdint>

@@ -10,8 +10,8 @@ namespace agentinfer {
 
 // Two ways to decode, as the reference libraries have them.
 // Byte-level: all tokens are one stream of bytes; each maximal invalid subsequence is one U+FFFD.
-// SentencePiece: only byte pieces are bytes, a run of them ends at any other token, and each byte that belongs to no valid
-// character is one U+FFFD.
+// SentencePiece: only byte pieces are bytes, a run of them ends at any other token, and each byte that
+// belongs to no valid character is one U+FFFD.
 struct Detokenizer::State {
   const TokenizerData& data;
   std::vector<int32_t> skipped;  // ascending; empty when nothing is skipped
@@ -80,7 +80,8 @@ void Detokenizer::push(int32_t id, std::string& out) {
   if (state.data.byte_level) return;  // a hole
   state.drain(out, true);
   switch (token.kind) {
-    case TokenKind::kText: return state.push_text(token.text, token.piece, out);
+    case TokenKind::kText:
+      return state.push_text(token.text, token.piece, out);
     case TokenKind::kAdded:
       out.append(token.text);
       state.run_has_text = state.run_dropped_space = false;
@@ -89,7 +90,8 @@ void Detokenizer::push(int32_t id, std::string& out) {
       out.append(token.text);
       state.run_has_text = state.run_has_text || !token.text.empty();
       return;
-    default: return;
+    default:
+      return;
   }
 }
 
@@ -106,6 +108,8 @@ std::string Detokenizer::flush() {
   return out;
 }
 
-size_t Detokenizer::pending() const { return state_->bytes.size(); }
+size_t Detokenizer::pending() const {
+  return state_->bytes.size();
+}
 
 }  // namespace agentinfer

@@ -31,15 +31,20 @@ void install_pieces(TokenizerData& data, const SentencePieceModel& model) {
     entry.special = piece.type == PieceType::kControl || piece.type == PieceType::kUnknown;
     data.ids.insert(entry.piece, static_cast<int32_t>(id));
     switch (piece.type) {
-      case PieceType::kControl: entry.kind = TokenKind::kNothing; break;
+      case PieceType::kControl:
+        entry.kind = TokenKind::kNothing;
+        break;
       case PieceType::kUnknown:
         entry.kind = TokenKind::kUnknown;
         entry.text = unk_surface;
         break;
-      case PieceType::kByte: entry.kind = TokenKind::kBytes; break;
+      case PieceType::kByte:
+        entry.kind = TokenKind::kBytes;
+        break;
       default:
         entry.kind = TokenKind::kText;
-        entry.text = piece.text.find(kSpaceSymbol) == std::string::npos ? entry.piece : data.keep(with_spaces(piece.text));
+        entry.text = piece.text.find(kSpaceSymbol) == std::string::npos ? entry.piece
+                                                                        : data.keep(with_spaces(piece.text));
     }
   }
   if (!model.byte_fallback) return;
@@ -47,7 +52,9 @@ void install_pieces(TokenizerData& data, const SentencePieceModel& model) {
     data.tokens[model.byte_ids[byte]].text = data.keep(std::string(1, static_cast<char>(byte)));
 }
 
-std::optional<int32_t> some(int32_t id) { return id < 0 ? std::nullopt : std::optional(id); }
+std::optional<int32_t> some(int32_t id) {
+  return id < 0 ? std::nullopt : std::optional(id);
+}
 
 }  // namespace
 
@@ -57,7 +64,8 @@ std::unique_ptr<TokenizerData> load_sentencepiece(const TokenizerFiles& files) {
   auto data = std::make_unique<TokenizerData>();
   install_pieces(*data, model);
   resolve_roles(*data, config);
-  // The slow tokenizers of this family look for added tokens in the text as given, whatever `normalized` says.
+  // The slow tokenizers of this family look for added tokens in the text as given, whatever `normalized`
+  // says.
   for (AddedToken& token : config.added) token.normalized = false;
   install_added_tokens(*data, config.added, TokenKind::kAdded);
 

@@ -1,6 +1,6 @@
 #pragma once
-// The merges of a BPE vocabulary: (left symbol, right symbol) -> (merged symbol, rank). Lower rank merges first.
-// Open addressing over 16-byte entries; immutable after build; no strings are touched while encoding.
+// The merges of a BPE vocabulary: (left symbol, right symbol) -> (merged symbol, rank). Lower rank merges
+// first. Open addressing over 16-byte entries; immutable after build; no strings are touched while encoding.
 
 #include <bit>
 #include <cstdint>
@@ -27,7 +27,8 @@ class MergeTable {
     shift_ = 64 - std::countr_zero(slots);
   }
 
-  // The first entry of a pair stays; returns false for a repetition. REQUIRES: at most `count` distinct pairs; left != kEmpty.
+  // The first entry of a pair stays; returns false for a repetition. REQUIRES: at most `count` distinct
+  // pairs; left != kEmpty.
   bool insert(const Entry& entry) {
     Entry& slot = entries_[locate(entry.left, entry.right)];
     if (slot.left != kEmpty) return false;

@@ -22,8 +22,8 @@ void Merger::merge(const MergeTable& table, bool plain, std::vector<uint32_t>& s
     merge_long(table, plain, symbols, tick, nullptr);
 }
 
-void Merger::merge_observed(const MergeTable& table, bool plain, std::vector<uint32_t>& symbols, const Tick& tick,
-                            const PairSeen& seen) {
+void Merger::merge_observed(const MergeTable& table, bool plain, std::vector<uint32_t>& symbols,
+                            const Tick& tick, const PairSeen& seen) {
   merge_long(table, plain, symbols, tick, &seen);
 }
 
@@ -56,12 +56,13 @@ void Merger::merge_short(const MergeTable& table, bool plain, std::vector<uint32
   symbols.resize(count);
 }
 
-void Merger::push(const MergeTable& table, bool plain, const std::vector<uint32_t>& symbols, uint32_t left, uint32_t right,
-                  const PairSeen* seen) {
+void Merger::push(const MergeTable& table, bool plain, const std::vector<uint32_t>& symbols, uint32_t left,
+                  uint32_t right, const PairSeen* seen) {
   const MergeTable::Entry* entry = lookup(table, plain, symbols[left], symbols[right]);
   if (!entry) return;
   if (seen) (*seen)(*entry);
-  heap_.push_back({static_cast<uint64_t>(entry->rank) << 32 | left, right, symbols[right], entry->result & ~MergeTable::kMarker});
+  heap_.push_back({static_cast<uint64_t>(entry->rank) << 32 | left, right, symbols[right],
+                   entry->result & ~MergeTable::kMarker});
 }
 
 void Merger::merge_long(const MergeTable& table, bool plain, std::vector<uint32_t>& symbols, const Tick& tick,
@@ -85,8 +86,8 @@ void Merger::merge_long(const MergeTable& table, bool plain, std::vector<uint32_
     std::pop_heap(heap_.begin(), heap_.end(), later);
     heap_.pop_back();
     const auto left = static_cast<uint32_t>(top.key), right = top.right;
-    // A symbol changes only by absorbing its right neighbour or by being absorbed, so both being alive and the right one being
-    // the same symbol means that the left one has not changed either.
+    // A symbol changes only by absorbing its right neighbour or by being absorbed, so both being alive and
+    // the right one being the same symbol means that the left one has not changed either.
     if (symbols[left] == kDead || symbols[right] != top.right_symbol) continue;
     symbols[left] = top.result;
     symbols[right] = kDead;

@@ -1,6 +1,7 @@
 #pragma once
-// Byte pair merging: repeatedly merge the adjacent pair of lowest rank, the leftmost on ties, until no pair merges. This is
-// the order of both reference libraries (SentencePiece bpe_model.cc, tokenizers bpe/word.rs). One Merger per thread.
+// Byte pair merging: repeatedly merge the adjacent pair of lowest rank, the leftmost on ties, until no pair
+// merges. This is the order of both reference libraries (SentencePiece bpe_model.cc, tokenizers bpe/word.rs).
+// One Merger per thread.
 
 #include <cstdint>
 #include <functional>
@@ -41,9 +42,10 @@ class Merger {
   };
 
   void merge_short(const MergeTable& table, bool plain, std::vector<uint32_t>& symbols);
-  void push(const MergeTable& table, bool plain, const std::vector<uint32_t>& symbols, uint32_t left, uint32_t right,
-            const PairSeen* seen);
-  void merge_long(const MergeTable& table, bool plain, std::vector<uint32_t>& symbols, const Tick& tick, const PairSeen* seen);
+  void push(const MergeTable& table, bool plain, const std::vector<uint32_t>& symbols, uint32_t left,
+            uint32_t right, const PairSeen* seen);
+  void merge_long(const MergeTable& table, bool plain, std::vector<uint32_t>& symbols, const Tick& tick,
+                  const PairSeen* seen);
 
   std::vector<Candidate> heap_;
   std::vector<uint32_t> prev_, next_;

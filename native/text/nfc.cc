@@ -1,4 +1,5 @@
-// NFC: decompose canonically, order the marks, compose (Unicode Standard Annex 15; Hangul by section 3.12 of the standard).
+// NFC: decompose canonically, order the marks, compose (Unicode Standard Annex 15; Hangul by section 3.12 of
+// the standard).
 
 #include <algorithm>
 #include <cstddef>
@@ -33,8 +34,9 @@ struct Mark {
 };
 
 uint8_t combining_class(uint32_t code) {
-  const auto* found = std::lower_bound(std::begin(kCombiningClasses), std::end(kCombiningClasses), code,
-                                       [](const CombiningClass& entry, uint32_t key) { return entry.code < key; });
+  const auto* found =
+      std::lower_bound(std::begin(kCombiningClasses), std::end(kCombiningClasses), code,
+                       [](const CombiningClass& entry, uint32_t key) { return entry.code < key; });
   return found != std::end(kCombiningClasses) && found->code == code ? found->value : 0;
 }
 
@@ -46,8 +48,9 @@ void decompose(uint32_t code, std::vector<Mark>& out) {
     if (index % kTails != 0) out.push_back({kTailBase + index % kTails, 0});
     return;
   }
-  const auto* found = std::lower_bound(std::begin(kDecompositions), std::end(kDecompositions), code,
-                                       [](const Decomposition& entry, uint32_t key) { return entry.code < key; });
+  const auto* found =
+      std::lower_bound(std::begin(kDecompositions), std::end(kDecompositions), code,
+                       [](const Decomposition& entry, uint32_t key) { return entry.code < key; });
   if (found == std::end(kDecompositions) || found->code != code) {
     out.push_back({code, combining_class(code)});
     return;
@@ -60,13 +63,16 @@ void decompose(uint32_t code, std::vector<Mark>& out) {
 uint32_t compose(uint32_t first, uint32_t second) {
   if (first - kLeadBase < kLeads && second - kVowelBase < kVowels)
     return kHangulBase + ((first - kLeadBase) * kVowels + (second - kVowelBase)) * kTails;
-  if (first - kHangulBase < kHanguls && (first - kHangulBase) % kTails == 0 && second - kTailBase - 1 < kTails - 1)
+  if (first - kHangulBase < kHanguls && (first - kHangulBase) % kTails == 0 &&
+      second - kTailBase - 1 < kTails - 1)
     return first + (second - kTailBase);
-  const auto* found = std::lower_bound(std::begin(kCompositions), std::end(kCompositions), std::pair(first, second),
-                                       [](const Composition& entry, const std::pair<uint32_t, uint32_t>& key) {
-                                         return std::pair(entry.first, entry.second) < key;
-                                       });
-  return found != std::end(kCompositions) && found->first == first && found->second == second ? found->code : 0;
+  const auto* found =
+      std::lower_bound(std::begin(kCompositions), std::end(kCompositions), std::pair(first, second),
+                       [](const Composition& entry, const std::pair<uint32_t, uint32_t>& key) {
+                         return std::pair(entry.first, entry.second) < key;
+                       });
+  return found != std::end(kCompositions) && found->first == first && found->second == second ? found->code
+                                                                                              : 0;
 }
 
 void order_marks(std::vector<Mark>& marks) {
@@ -88,8 +94,9 @@ void compose_marks(std::vector<Mark>& marks) {
     const Mark mark = marks[i];
     // Blocked when something stands between the starter and this that is a starter or of a class not lower.
     const bool adjacent = starter != SIZE_MAX && kept == starter + 1;
-    const bool open = starter != SIZE_MAX && (adjacent || (marks[kept - 1].combining < mark.combining &&
-                                                           marks[kept - 1].combining != 0));
+    const bool open =
+        starter != SIZE_MAX &&
+        (adjacent || (marks[kept - 1].combining < mark.combining && marks[kept - 1].combining != 0));
     const uint32_t composed = open ? compose(marks[starter].code, mark.code) : 0;
     if (composed != 0) {
       marks[starter] = {composed, 0};

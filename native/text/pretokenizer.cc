@@ -60,9 +60,12 @@ struct Cursor {
   }
 };
 
-// 0 when no contraction begins here. Case folding has U+017F (long s) equal s, as the reference's regex engine does.
+// 0 when no contraction begins here. Case folding has U+017F (long s) equal s, as the reference's regex
+// engine does.
 size_t contraction_length(std::string_view text) {
-  const auto lower = [&](size_t index) { return index < text.size() ? static_cast<char>(text[index] | 0x20) : '\0'; };
+  const auto lower = [&](size_t index) {
+    return index < text.size() ? static_cast<char>(text[index] | 0x20) : '\0';
+  };
   if (text[0] != '\'') return 0;
   const char first = lower(1), second = lower(2);
   if (first == 's' || first == 't' || first == 'm' || first == 'd') return 2;

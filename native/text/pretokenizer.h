@@ -1,5 +1,6 @@
 #pragma once
-// The splitting rules of the byte-level families, matched by hand: at every position the first of these that matches
+// The splitting rules of the byte-level families, matched by hand: at every position the first of these that
+// matches
 //   (?i:'s|'t|'re|'ve|'m|'ll|'d)        contractions
 //   [^\r\n\p{L}\p{N}]?\p{L}+            letters, with one other character in front
 //   \p{N}  or  \p{N}{1,3}               digits: Qwen one by one, Llama 3 up to three
@@ -22,7 +23,8 @@ struct SplitRule {
 // The rule of a tokenizer.json `Split` pattern; std::nullopt for a pattern that is not one of the two.
 std::optional<SplitRule> split_rule_of(std::string_view pattern);
 
-// End of the word that begins at `at`. REQUIRES: valid UTF-8, at < text.size() at the beginning of a character.
+// End of the word that begins at `at`. REQUIRES: valid UTF-8, at < text.size() at the beginning of a
+// character.
 size_t word_end(const SplitRule& rule, std::string_view text, size_t at);
 
 }  // namespace agentinfer

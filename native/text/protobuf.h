@@ -1,5 +1,6 @@
 #pragma once
-// Reads the protobuf wire format (protobuf.dev, "Encoding") field by field. Every length is checked against the buffer.
+// Reads the protobuf wire format (protobuf.dev, "Encoding") field by field. Every length is checked against
+// the buffer.
 
 #include <bit>
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace agentinfer {
 class ProtobufReader {
  public:
   // `what` names the message in errors. The bytes must outlive the reader and every view taken from it.
-  ProtobufReader(std::string_view bytes, std::string_view what) : rest_(bytes), total_(bytes.size()), what_(what) {}
+  ProtobufReader(std::string_view bytes, std::string_view what)
+      : rest_(bytes), total_(bytes.size()), what_(what) {}
 
   // Moves to the next field; false at the end of the message.
   bool next() {
@@ -23,17 +25,28 @@ class ProtobufReader {
     wire_ = static_cast<uint32_t>(tag & 7);
     if (tag >> 32 != 0 || field_ == 0) invalid("tag");
     switch (wire_) {
-      case 0: number_ = varint(); break;
-      case 1: number_ = fixed<uint64_t>(); break;
-      case 2: bytes_ = take(varint()); break;
-      case 5: number_ = fixed<uint32_t>(); break;
-      default: invalid("wire type");
+      case 0:
+        number_ = varint();
+        break;
+      case 1:
+        number_ = fixed<uint64_t>();
+        break;
+      case 2:
+        bytes_ = take(varint());
+        break;
+      case 5:
+        number_ = fixed<uint32_t>();
+        break;
+      default:
+        invalid("wire type");
     }
     return true;
   }
 
   uint32_t field() const { return field_; }
-  std::string_view bytes() const { return wire_ == 2 ? bytes_ : (invalid("wire type, length-delimited expected"), bytes_); }
+  std::string_view bytes() const {
+    return wire_ == 2 ? bytes_ : (invalid("wire type, length-delimited expected"), bytes_);
+  }
   uint64_t number() const { return wire_ == 0 ? number_ : (invalid("wire type, varint expected"), 0); }
   int32_t int32() const { return static_cast<int32_t>(static_cast<uint32_t>(number())); }
   bool boolean() const { return number() != 0; }
@@ -44,8 +57,8 @@ class ProtobufReader {
 
  private:
   [[noreturn]] void invalid(std::string_view part) const {
-    fail(ErrorCode::kModelInvalid, what_, ": bad ", part, " in field ", field_, " near byte ", total_ - rest_.size(), " of ",
-         total_);
+    fail(ErrorCode::kModelInvalid, what_, ": bad ", part, " in field ", field_, " near byte ",
+         total_ - rest_.size(), " of ", total_);
   }
 
   uint64_t varint() {

@@ -1,5 +1,6 @@
 #pragma once
-// Lends working memory to concurrent callers of a const object and keeps what comes back for the next. Thread safe.
+// Lends working memory to concurrent callers of a const object and keeps what comes back for the next. Thread
+// safe.
 
 #include <memory>
 #include <mutex>

@@ -188,7 +188,8 @@ uint32_t SentencePieceBpe::symbol_of(uint32_t code) const {
 }
 
 bool SentencePieceBpe::may_join(uint32_t left, uint32_t right) const {
-  const uint64_t bit = ((static_cast<uint64_t>(left) << 21 | right) * 0x9E3779B97F4A7C15ull) >> neighbour_shift_;
+  const uint64_t bit =
+      ((static_cast<uint64_t>(left) << 21 | right) * 0x9E3779B97F4A7C15ull) >> neighbour_shift_;
   return neighbours_[bit >> 6] >> (bit & 63) & 1;
 }
 

@@ -10,8 +10,9 @@
 namespace agentinfer {
 namespace {
 
-// Pieces that merges can make. A user-defined piece cannot come out of a merge: wherever its text begins at a character that is
-// not part of another user-defined piece, it (or a longer one) was taken out before merging.
+// Pieces that merges can make. A user-defined piece cannot come out of a merge: wherever its text begins at a
+// character that is not part of another user-defined piece, it (or a longer one) was taken out before
+// merging.
 bool is_mergeable(const SentencePiece& piece) {
   return piece.type == PieceType::kNormal || piece.type == PieceType::kUnused;
 }
@@ -38,9 +39,11 @@ struct Characters {
 std::vector<uint32_t> ranks_by_score(const SentencePieceModel& model) {
   std::vector<uint32_t> order(model.pieces.size()), ranks(model.pieces.size());
   for (uint32_t id = 0; id < order.size(); ++id) order[id] = id;
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return model.pieces[a].score > model.pieces[b].score; });
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return model.pieces[a].score > model.pieces[b].score; });
   for (uint32_t i = 0; i < order.size(); ++i)
-    ranks[order[i]] = i > 0 && model.pieces[order[i]].score == model.pieces[order[i - 1]].score ? ranks[order[i - 1]] : i;
+    ranks[order[i]] =
+        i > 0 && model.pieces[order[i]].score == model.pieces[order[i - 1]].score ? ranks[order[i - 1]] : i;
   return ranks;
 }
 
@@ -83,8 +86,8 @@ void SentencePieceBpe::index_characters(const SentencePieceModel& model) {
   };
   Characters characters;
   for (uint32_t id = 0; id < piece_count_; ++id) {
-    // A character whose piece is unused takes part in merges, but is unknown when it remains alone. So is one that is a marker,
-    // in plain text. User-defined ones never come here.
+    // A character whose piece is unused takes part in merges, but is unknown when it remains alone. So is one
+    // that is a marker, in plain text. User-defined ones never come here.
     if (model.pieces[id].type != PieceType::kNormal) continue;
     characters.read(model.pieces[id].text);
     if (characters.codes.size() != 1) continue;
@@ -136,7 +139,8 @@ void SentencePieceBpe::index_merges(const SentencePieceModel& model) {
       if (end - begin == 1) return symbol_of(characters.codes[begin]);
       const size_t from = characters.begins[begin];
       const int32_t found = model.ids.find(text.substr(from, characters.begins[end] - from));
-      return found >= 0 && is_mergeable(model.pieces[found]) ? static_cast<uint32_t>(found) : MergeTable::kEmpty;
+      return found >= 0 && is_mergeable(model.pieces[found]) ? static_cast<uint32_t>(found)
+                                                             : MergeTable::kEmpty;
     };
     for (size_t cut = 1; cut < count; ++cut) {
       const uint32_t left = symbol(0, cut);
@@ -152,7 +156,8 @@ void SentencePieceBpe::index_merges(const SentencePieceModel& model) {
     const auto makes_it = [&](size_t other) {
       return other < entries.size() && (entries[other].result & ~MergeTable::kMarker) == id;
     };
-    if (unused_[id] && !makes_it(i - 1) && !makes_it(i + 1)) only_halves_[id] = {entries[i].left, entries[i].right};
+    if (unused_[id] && !makes_it(i - 1) && !makes_it(i + 1))
+      only_halves_[id] = {entries[i].left, entries[i].right};
   }
 }
 

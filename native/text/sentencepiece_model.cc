@@ -35,9 +35,10 @@ SentencePiece parse_piece(std::string_view bytes, size_t id) {
     }
   }
   if (piece.text.empty() || piece.text.size() > kMaxPieceBytes)
-    fail(ErrorCode::kModelInvalid, "tokenizer.model: piece ", id, ": ", piece.text.size(), " bytes, expected 1 to ",
-         kMaxPieceBytes);
-  if (!is_valid_utf8(piece.text)) fail(ErrorCode::kModelInvalid, "tokenizer.model: piece ", id, " is not valid UTF-8");
+    fail(ErrorCode::kModelInvalid, "tokenizer.model: piece ", id, ": ", piece.text.size(),
+         " bytes, expected 1 to ", kMaxPieceBytes);
+  if (!is_valid_utf8(piece.text))
+    fail(ErrorCode::kModelInvalid, "tokenizer.model: piece ", id, " is not valid UTF-8");
   if (!std::isfinite(piece.score))
     fail(ErrorCode::kModelInvalid, "tokenizer.model: piece ", id, ": score ", piece.score, " is not finite");
   return piece;
@@ -47,14 +48,29 @@ void parse_trainer_spec(std::string_view bytes, SentencePieceModel& model, Train
   ProtobufReader reader(bytes, "tokenizer.model: trainer_spec");
   while (reader.next()) {
     switch (reader.field()) {
-      case 3: facts.model_type = reader.int32(); break;
-      case 24: model.normalizer.whitespace_as_suffix = reader.boolean(); break;
-      case 35: model.byte_fallback = reader.boolean(); break;
-      case 44: model.unk_surface = reader.bytes(); break;
-      case 46: facts.bos_piece = reader.bytes(); break;
-      case 47: facts.eos_piece = reader.bytes(); break;
-      case 48: facts.pad_piece = reader.bytes(); break;
-      default: break;
+      case 3:
+        facts.model_type = reader.int32();
+        break;
+      case 24:
+        model.normalizer.whitespace_as_suffix = reader.boolean();
+        break;
+      case 35:
+        model.byte_fallback = reader.boolean();
+        break;
+      case 44:
+        model.unk_surface = reader.bytes();
+        break;
+      case 46:
+        facts.bos_piece = reader.bytes();
+        break;
+      case 47:
+        facts.eos_piece = reader.bytes();
+        break;
+      case 48:
+        facts.pad_piece = reader.bytes();
+        break;
+      default:
+        break;
     }
   }
 }
@@ -63,12 +79,23 @@ void parse_normalizer_spec(std::string_view bytes, NormalizerSpec& spec) {
   ProtobufReader reader(bytes, "tokenizer.model: normalizer_spec");
   while (reader.next()) {
     switch (reader.field()) {
-      case 1: spec.name = reader.bytes(); break;
-      case 2: spec.charsmap = reader.bytes(); break;
-      case 3: spec.add_dummy_prefix = reader.boolean(); break;
-      case 4: spec.remove_extra_whitespaces = reader.boolean(); break;
-      case 5: spec.escape_whitespaces = reader.boolean(); break;
-      default: break;
+      case 1:
+        spec.name = reader.bytes();
+        break;
+      case 2:
+        spec.charsmap = reader.bytes();
+        break;
+      case 3:
+        spec.add_dummy_prefix = reader.boolean();
+        break;
+      case 4:
+        spec.remove_extra_whitespaces = reader.boolean();
+        break;
+      case 5:
+        spec.escape_whitespaces = reader.boolean();
+        break;
+      default:
+        break;
     }
   }
 }
@@ -96,7 +123,8 @@ void check_and_index(SentencePieceModel& model, const TrainerFacts& facts) {
   for (int32_t id = 0; id < static_cast<int32_t>(model.pieces.size()); ++id) {
     const SentencePiece& piece = model.pieces[id];
     if (!model.ids.insert(piece.text, id))
-      fail(ErrorCode::kModelInvalid, "tokenizer.model: pieces ", model.ids.find(piece.text), " and ", id, " are the same text");
+      fail(ErrorCode::kModelInvalid, "tokenizer.model: pieces ", model.ids.find(piece.text), " and ", id,
+           " are the same text");
     if (piece.type == PieceType::kUnknown) {
       if (model.unk_id >= 0)
         fail(ErrorCode::kModelInvalid, "tokenizer.model: two unknown pieces, ", model.unk_id, " and ", id);
@@ -127,18 +155,29 @@ SentencePieceModel parse_sentencepiece_model(std::string_view bytes) {
   ProtobufReader reader(bytes, "tokenizer.model");
   while (reader.next()) {
     switch (reader.field()) {
-      case 1: model.pieces.push_back(parse_piece(reader.bytes(), model.pieces.size())); break;
-      case 2: parse_trainer_spec(reader.bytes(), model, facts); break;
-      case 3: parse_normalizer_spec(reader.bytes(), model.normalizer); break;
-      case 5: parse_normalizer_spec(reader.bytes(), denormalizer); break;
-      default: break;
+      case 1:
+        model.pieces.push_back(parse_piece(reader.bytes(), model.pieces.size()));
+        break;
+      case 2:
+        parse_trainer_spec(reader.bytes(), model, facts);
+        break;
+      case 3:
+        parse_normalizer_spec(reader.bytes(), model.normalizer);
+        break;
+      case 5:
+        parse_normalizer_spec(reader.bytes(), denormalizer);
+        break;
+      default:
+        break;
     }
   }
-  if (model.pieces.empty()) fail(ErrorCode::kModelInvalid, "tokenizer.model: no pieces in ", bytes.size(), " bytes");
+  if (model.pieces.empty())
+    fail(ErrorCode::kModelInvalid, "tokenizer.model: no pieces in ", bytes.size(), " bytes");
   if (facts.model_type != kBpe)
-    fail(ErrorCode::kModelUnsupported, "tokenizer.model: trainer_spec.model_type ", facts.model_type, ", expected ", kBpe,
-         " (BPE)");
-  if (!is_valid_utf8(model.unk_surface)) fail(ErrorCode::kModelInvalid, "tokenizer.model: unk_surface is not valid UTF-8");
+    fail(ErrorCode::kModelUnsupported, "tokenizer.model: trainer_spec.model_type ", facts.model_type,
+         ", expected ", kBpe, " (BPE)");
+  if (!is_valid_utf8(model.unk_surface))
+    fail(ErrorCode::kModelInvalid, "tokenizer.model: unk_surface is not valid UTF-8");
   if (!denormalizer.charsmap.empty())
     fail(ErrorCode::kModelUnsupported, "tokenizer.model: denormalizer_spec with a character map");
   check_and_index(model, facts);

@@ -1,6 +1,6 @@
 #pragma once
-// What a SentencePiece tokenizer.model holds. The file is a protobuf message (google/sentencepiece, src/sentencepiece_model.proto);
-// we read its wire format ourselves and bounds-check all of it.
+// What a SentencePiece tokenizer.model holds. The file is a protobuf message (google/sentencepiece,
+// src/sentencepiece_model.proto); we read its wire format ourselves and bounds-check all of it.
 
 #include <cstdint>
 #include <string>
@@ -11,7 +11,14 @@
 
 namespace agentinfer {
 
-enum class PieceType : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum class PieceType : uint8_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 struct SentencePiece {
   std::string text;  // valid UTF-8, 1 to kMaxPieceBytes bytes
@@ -19,12 +26,14 @@ struct SentencePiece {
   PieceType type = PieceType::kNormal;
 };
 
-// SentencePiece's own trainer stops at 16 characters by default; user-defined pieces are seldom longer than a line.
+// SentencePiece's own trainer stops at 16 characters by default; user-defined pieces are seldom longer than a
+// line.
 inline constexpr size_t kMaxPieceBytes = 1024;
 
 struct NormalizerSpec {
   std::string name = {};
-  std::string charsmap = {};  // precompiled_charsmap: u32 size, double-array trie, NUL-terminated replacements; empty: identity
+  std::string charsmap =
+      {};  // precompiled_charsmap: u32 size, double-array trie, NUL-terminated replacements; empty: identity
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = true;
   bool escape_whitespaces = true;
@@ -40,13 +49,14 @@ struct SentencePieceModel {
   TextIndex ids;                      // of the pieces, whose texts it refers to: hence not copied
   NormalizerSpec normalizer;
   bool byte_fallback = false;
-  int32_t unk_id = -1;                 // always present
+  int32_t unk_id = -1;                            // always present
   int32_t bos_id = -1, eos_id = -1, pad_id = -1;  // -1: none; the ids of the control pieces of those names
   std::string unk_surface = " \xE2\x81\x87 ";     // what the unknown piece decodes to
   int32_t byte_ids[256];                          // valid when byte_fallback
 };
 
-// Throws kModelInvalid (damaged or contradictory file), or kModelUnsupported (not a BPE model, or a denormaliser).
+// Throws kModelInvalid (damaged or contradictory file), or kModelUnsupported (not a BPE model, or a
+// denormaliser).
 SentencePieceModel parse_sentencepiece_model(std::string_view bytes);
 
 }  // namespace agentinfer

@@ -10,10 +10,18 @@ namespace agentinfer {
 namespace {
 
 // The bit fields of a Darts-clone unit.
-bool has_leaf(uint32_t unit) { return (unit >> 8 & 1) != 0; }
-uint32_t leaf_value(uint32_t unit) { return unit & 0x7FFFFFFF; }
-uint32_t label(uint32_t unit) { return unit & 0x800000FF; }
-uint32_t offset(uint32_t unit) { return unit >> 10 << ((unit & 1u << 9) >> 6); }
+bool has_leaf(uint32_t unit) {
+  return (unit >> 8 & 1) != 0;
+}
+uint32_t leaf_value(uint32_t unit) {
+  return unit & 0x7FFFFFFF;
+}
+uint32_t label(uint32_t unit) {
+  return unit & 0x800000FF;
+}
+uint32_t offset(uint32_t unit) {
+  return unit >> 10 << ((unit & 1u << 9) >> 6);
+}
 
 [[noreturn]] void invalid(const char* what) {
   fail(ErrorCode::kModelInvalid, "tokenizer.model: normalizer_spec.precompiled_charsmap: ", what);
@@ -47,7 +55,8 @@ SentencePieceNormalizer::SentencePieceNormalizer(const NormalizerSpec& spec)
 }
 
 void SentencePieceNormalizer::normalize(std::string_view text, const ByteTrie& verbatim,
-                                        const std::function<void(size_t)>& checkpoint, std::string& out) const {
+                                        const std::function<void(size_t)>& checkpoint,
+                                        std::string& out) const {
   out.clear();
   if (trie_.empty() && !remove_extra_whitespaces_)
     normalize_identity(text, checkpoint, out);
@@ -63,8 +72,10 @@ void SentencePieceNormalizer::append(std::string_view text, std::string& out) co
       out.push_back(c);
 }
 
-// Without rules and whitespace removal nothing depends on what was verbatim: every valid character stands for itself.
-void SentencePieceNormalizer::normalize_identity(std::string_view text, const std::function<void(size_t)>& checkpoint,
+// Without rules and whitespace removal nothing depends on what was verbatim: every valid character stands for
+// itself.
+void SentencePieceNormalizer::normalize_identity(std::string_view text,
+                                                 const std::function<void(size_t)>& checkpoint,
                                                  std::string& out) const {
   if (text.empty()) return;
   const std::string_view space = escape_whitespaces_ ? kSpaceSymbol : std::string_view(" ");
@@ -73,7 +84,8 @@ void SentencePieceNormalizer::normalize_identity(std::string_view text, const st
   while (done < text.size()) {
     size_t run = done;  // valid characters that are not spaces, copied at once
     while (run < text.size() && run - reported < kCheckpointBytes && text[run] != ' ') {
-      const uint32_t length = static_cast<uint8_t>(text[run]) < 0x80 ? 1 : decode_utf8(text.substr(run)).length;
+      const uint32_t length =
+          static_cast<uint8_t>(text[run]) < 0x80 ? 1 : decode_utf8(text.substr(run)).length;
       if (length == 0) break;
       run += length;
     }
@@ -101,14 +113,16 @@ SentencePieceNormalizer::Step SentencePieceNormalizer::longest_rule(std::string_
     const uint32_t unit = trie_[node];
     node ^= offset(unit);
     if (!has_leaf(unit)) continue;
-    if (node >= trie_.size() || leaf_value(trie_[node]) >= replacements_.size()) invalid("a rule points beyond the map");
+    if (node >= trie_.size() || leaf_value(trie_[node]) >= replacements_.size())
+      invalid("a rule points beyond the map");
     best = {replacements_.c_str() + leaf_value(trie_[node]), i + 1};
   }
   if (!is_valid_utf8(best.output)) invalid("a rule points into the middle of a character");
   return best;
 }
 
-SentencePieceNormalizer::Step SentencePieceNormalizer::step(std::string_view text, const ByteTrie& verbatim) const {
+SentencePieceNormalizer::Step SentencePieceNormalizer::step(std::string_view text,
+                                                            const ByteTrie& verbatim) const {
   if (const ByteTrie::Match match = verbatim.longest(text); match.length > 0)
     return {text.substr(0, match.length), match.length};
   if (!trie_.empty())
@@ -119,7 +133,8 @@ SentencePieceNormalizer::Step SentencePieceNormalizer::step(std::string_view tex
 }
 
 void SentencePieceNormalizer::normalize_rules(std::string_view text, const ByteTrie& verbatim,
-                                              const std::function<void(size_t)>& checkpoint, std::string& out) const {
+                                              const std::function<void(size_t)>& checkpoint,
+                                              std::string& out) const {
   if (remove_extra_whitespaces_) {
     while (!text.empty()) {
       const Step next = step(text, verbatim);

@@ -1,5 +1,6 @@
 #pragma once
-// What the two tokenizer families have in common inside: a stretch of text without special markers becomes ids.
+// What the two tokenizer families have in common inside: a stretch of text without special markers becomes
+// ids.
 
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +10,8 @@
 
 namespace agentinfer {
 
-// Told how many bytes were worked through since the last call; throws kAborted when the caller has had enough.
+// Told how many bytes were worked through since the last call; throws kAborted when the caller has had
+// enough.
 using Checkpoint = std::function<void(size_t)>;
 inline constexpr size_t kCheckpointBytes = 64 << 10;
 
@@ -17,9 +19,10 @@ class SubwordEncoder {
  public:
   virtual ~SubwordEncoder() = default;
 
-  // Appends the ids of `text` to `out`. `plain`: ids of special markers cannot come out, whatever the text says.
-  // Thread safe.
-  virtual void encode(std::string_view text, bool plain, const Checkpoint& checkpoint, std::vector<int32_t>& out) const = 0;
+  // Appends the ids of `text` to `out`. `plain`: ids of special markers cannot come out, whatever the text
+  // says. Thread safe.
+  virtual void encode(std::string_view text, bool plain, const Checkpoint& checkpoint,
+                      std::vector<int32_t>& out) const = 0;
 };
 
 }  // namespace agentinfer

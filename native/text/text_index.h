@@ -1,6 +1,6 @@
 #pragma once
-// Texts to ids: an open-addressing hash table that is fast to build from the hundreds of thousands of texts of a vocabulary.
-// Keys are borrowed: what they refer to must outlive the index.
+// Texts to ids: an open-addressing hash table that is fast to build from the hundreds of thousands of texts
+// of a vocabulary. Keys are borrowed: what they refer to must outlive the index.
 
 #include <bit>
 #include <cstdint>
@@ -62,7 +62,8 @@ class TextIndex {
 
   size_t locate(std::string_view text, uint32_t hashed) const {
     size_t at = hashed & (slots_.size() - 1);
-    while (slots_[at].entry != kFree && (slots_[at].hash != hashed || entries_[slots_[at].entry].text != text))
+    while (slots_[at].entry != kFree &&
+           (slots_[at].hash != hashed || entries_[slots_[at].entry].text != text))
       at = (at + 1) & (slots_.size() - 1);
     return at;
   }
@@ -89,8 +90,8 @@ class TextIndex {
     }
   }
 
-  std::vector<Slot> slots_;      // a power of two of them, at most half full
-  std::vector<Entry> entries_;   // in order of insertion
+  std::vector<Slot> slots_;     // a power of two of them, at most half full
+  std::vector<Entry> entries_;  // in order of insertion
 };
 
 }  // namespace agentinfer

@@ -65,7 +65,8 @@ struct JoinedText {
 
 class Encoding {
  public:
-  Encoding(const TokenizerData& data, const JoinedText& joined, const EncodeOptions& options, std::vector<int32_t>& out)
+  Encoding(const TokenizerData& data, const JoinedText& joined, const EncodeOptions& options,
+           std::vector<int32_t>& out)
       : data_(data), joined_(joined), out_(out) {
     checkpoint_ = [&options, unseen = size_t{0}](size_t bytes) mutable {
       unseen += bytes;
@@ -115,7 +116,8 @@ class Encoding {
     encode_around(text, matches, begin, true);
   }
 
-  void encode_around(std::string_view text, const std::vector<AddedMatch>& matches, size_t origin, bool plain) {
+  void encode_around(std::string_view text, const std::vector<AddedMatch>& matches, size_t origin,
+                     bool plain) {
     size_t at = 0;
     for (const AddedMatch& match : matches) {
       encode(text.substr(at, match.begin - origin - at), plain);
@@ -151,7 +153,8 @@ std::unique_ptr<Tokenizer> Tokenizer::open(const std::filesystem::path& folder) 
 std::unique_ptr<Tokenizer> Tokenizer::parse(const TokenizerFiles& files) {
   if (!files.tokenizer_model && !files.tokenizer_json)
     fail(ErrorCode::kInvalidArgument, "a tokenizer needs tokenizer.model or tokenizer.json, got neither");
-  return std::unique_ptr<Tokenizer>(new Tokenizer(files.tokenizer_model ? load_sentencepiece(files) : load_byte_level(files)));
+  return std::unique_ptr<Tokenizer>(
+      new Tokenizer(files.tokenizer_model ? load_sentencepiece(files) : load_byte_level(files)));
 }
 
 void Tokenizer::encode(std::string_view text, const EncodeOptions& options, std::vector<int32_t>& out) const {
@@ -178,10 +181,13 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions&
   return text + detokenizer.flush();
 }
 
-int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(data_->tokens.size()); }
+int32_t Tokenizer::vocab_size() const {
+  return static_cast<int32_t>(data_->tokens.size());
+}
 
 std::string_view Tokenizer::piece(int32_t id) const {
-  if (id < 0 || id >= vocab_size()) fail(ErrorCode::kInvalidArgument, "token id ", id, ", expected 0 to ", vocab_size() - 1);
+  if (id < 0 || id >= vocab_size())
+    fail(ErrorCode::kInvalidArgument, "token id ", id, ", expected 0 to ", vocab_size() - 1);
   return data_->tokens[id].piece;
 }
 
@@ -190,14 +196,30 @@ std::optional<int32_t> Tokenizer::token_id(std::string_view piece) const {
   return id < 0 ? std::nullopt : std::optional(id);
 }
 
-bool Tokenizer::is_special(int32_t id) const { return id >= 0 && id < vocab_size() && data_->tokens[id].special; }
+bool Tokenizer::is_special(int32_t id) const {
+  return id >= 0 && id < vocab_size() && data_->tokens[id].special;
+}
 
-std::span<const int32_t> Tokenizer::skipped_ids() const { return data_->skipped; }
-std::optional<int32_t> Tokenizer::bos_id() const { return data_->bos_id; }
-std::optional<int32_t> Tokenizer::eos_id() const { return data_->eos_id; }
-std::optional<int32_t> Tokenizer::pad_id() const { return data_->pad_id; }
-std::optional<int32_t> Tokenizer::unk_id() const { return data_->unk_id; }
-bool Tokenizer::add_bos() const { return data_->add_bos; }
-bool Tokenizer::add_eos() const { return data_->add_eos; }
+std::span<const int32_t> Tokenizer::skipped_ids() const {
+  return data_->skipped;
+}
+std::optional<int32_t> Tokenizer::bos_id() const {
+  return data_->bos_id;
+}
+std::optional<int32_t> Tokenizer::eos_id() const {
+  return data_->eos_id;
+}
+std::optional<int32_t> Tokenizer::pad_id() const {
+  return data_->pad_id;
+}
+std::optional<int32_t> Tokenizer::unk_id() const {
+  return data_->unk_id;
+}
+bool Tokenizer::add_bos() const {
+  return data_->add_bos;
+}
+bool Tokenizer::add_eos() const {
+  return data_->add_eos;
+}
 
 }  // namespace agentinfer

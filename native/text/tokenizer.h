@@ -1,19 +1,25 @@
 #pragma once
-// Text to token ids and back, exactly as the reference libraries do it, for the two families of tokenizer files we run:
+// Text to token ids and back, exactly as the reference libraries do it, for the two families of tokenizer
+// files we run:
 //   tokenizer.model  SentencePiece BPE (openPangu, Llama 2), with the added tokens of tokenizer_config.json;
 //   tokenizer.json   byte-level BPE (Llama 3, Qwen 2/2.5/3).
-// A Tokenizer is immutable after loading; every const member may be called from any number of threads at once.
+// A Tokenizer is immutable after loading; every const member may be called from any number of threads at
+// once.
 //
-// Special markers such as "[unused10]" or "<|im_end|>" are ids of their own. Text from users and tools must not be able to
-// forge them, so whether they are recognised is decided for each piece of text:
-//   parse_special = true   the text is cut at the added tokens (leftmost, then longest; lstrip, rstrip, single_word and normalized
+// Special markers such as "[unused10]" or "<|im_end|>" are ids of their own. Text from users and tools must
+// not be able to forge them, so whether they are recognised is decided for each piece of text:
+//   parse_special = true   the text is cut at the added tokens (leftmost, then longest; lstrip, rstrip,
+//   single_word and normalized
 //                          as Hugging Face defines them) and every gap is encoded on its own;
-//   parse_special = false  marker text is plain text. No id of an added token, of a control piece or of the unknown piece's
-//                          marker can come out, even where the vocabulary itself holds the marker as an ordinary piece.
+//   parse_special = false  marker text is plain text. No id of an added token, of a control piece or of the
+//   unknown piece's
+//                          marker can come out, even where the vocabulary itself holds the marker as an
+//                          ordinary piece.
 // Neither BOS nor EOS is ever added by encoding: see add_bos().
 //
-// Invalid UTF-8 never fails: as in the reference, SentencePiece reads each offending byte as U+FFFD, and byte-level
-// vocabularies are given U+FFFD for each maximal invalid subsequence (what a Unicode string made from the bytes would hold).
+// Invalid UTF-8 never fails: as in the reference, SentencePiece reads each offending byte as U+FFFD, and
+// byte-level vocabularies are given U+FFFD for each maximal invalid subsequence (what a Unicode string made
+// from the bytes would hold).
 
 #include <cstdint>
 #include <filesystem>
@@ -33,20 +39,22 @@ struct EncodeOptions {
   std::function<bool()> cancelled = {};
 };
 
-// A part of a rendered chat. Segments are encoded as one text: ordinary pieces may span their borders, as they would in the
-// whole text, but a marker is recognised only where all of it lies in consecutive segments with parse_special.
+// A part of a rendered chat. Segments are encoded as one text: ordinary pieces may span their borders, as
+// they would in the whole text, but a marker is recognised only where all of it lies in consecutive segments
+// with parse_special.
 struct TextSegment {
   std::string_view text;
   bool parse_special = false;
 };
 
 struct DecodeOptions {
-  bool skip_special = false;  // leave out Tokenizer::skipped_ids() (or `skip_ids`) as if they were not in the sequence
+  bool skip_special =
+      false;  // leave out Tokenizer::skipped_ids() (or `skip_ids`) as if they were not in the sequence
   std::optional<std::vector<int32_t>> skip_ids = {};  // replaces Tokenizer::skipped_ids()
 };
 
-// The files of a model folder that describe its tokenizer, in memory. Absent files are std::nullopt. One of the first two is
-// needed; tokenizer_model wins where both are present.
+// The files of a model folder that describe its tokenizer, in memory. Absent files are std::nullopt. One of
+// the first two is needed; tokenizer_model wins where both are present.
 struct TokenizerFiles {
   std::optional<std::string> tokenizer_model;     // SentencePiece, protobuf
   std::optional<std::string> tokenizer_json;      // Hugging Face tokenizers
@@ -59,8 +67,9 @@ struct TokenizerData;  // see tokenizer_data.h
 
 class Tokenizer {
  public:
-  // Reads the folder's files. Throws kIo (unreadable, or neither tokenizer.model nor tokenizer.json), kModelInvalid (damaged) or
-  // kModelUnsupported (well formed, but a model type, normaliser, pre-tokenizer or post-processor we do not run; it is named).
+  // Reads the folder's files. Throws kIo (unreadable, or neither tokenizer.model nor tokenizer.json),
+  // kModelInvalid (damaged) or kModelUnsupported (well formed, but a model type, normaliser, pre-tokenizer or
+  // post-processor we do not run; it is named).
   static std::unique_ptr<Tokenizer> open(const std::filesystem::path& folder);
   static std::unique_ptr<Tokenizer> parse(const TokenizerFiles& files);
   ~Tokenizer();
@@ -71,20 +80,23 @@ class Tokenizer {
   void encode(std::string_view text, const EncodeOptions& options, std::vector<int32_t>& out) const;
   std::vector<int32_t> encode(std::string_view text, bool parse_special = false) const;
   // EncodeOptions::parse_special is not used here: every segment carries its own.
-  void encode_segments(std::span<const TextSegment> segments, const EncodeOptions& options, std::vector<int32_t>& out) const;
+  void encode_segments(std::span<const TextSegment> segments, const EncodeOptions& options,
+                       std::vector<int32_t>& out) const;
 
   // Always valid UTF-8. Throws kInvalidArgument for an id outside [0, vocab_size()).
   std::string decode(std::span<const int32_t> ids, const DecodeOptions& options = {}) const;
 
-  // Ids are in [0, vocab_size()). A vocabulary may have holes: their piece is empty and they decode to nothing.
+  // Ids are in [0, vocab_size()). A vocabulary may have holes: their piece is empty and they decode to
+  // nothing.
   int32_t vocab_size() const;
-  std::string_view piece(int32_t id) const;                      // as stored: "▁the", "<0x0A>", "Ġthe"; throws kInvalidArgument
+  std::string_view piece(int32_t id) const;  // as stored: "▁the", "<0x0A>", "Ġthe"; throws kInvalidArgument
   std::optional<int32_t> token_id(std::string_view piece) const;  // the reverse; added tokens come first
   // An added token marked special, or a control or unknown piece. False for ids that do not exist.
   bool is_special(int32_t id) const;
 
-  // What skip_special removes. SentencePiece folders: bos, eos, unk, pad (and sep, cls, mask where named), as the slow
-  // tokenizers do, so openPangu's thinking and tool markers stay. tokenizer.json: every added token marked special.
+  // What skip_special removes. SentencePiece folders: bos, eos, unk, pad (and sep, cls, mask where named), as
+  // the slow tokenizers do, so openPangu's thinking and tool markers stay. tokenizer.json: every added token
+  // marked special.
   std::span<const int32_t> skipped_ids() const;
 
   std::optional<int32_t> bos_id() const;
@@ -101,8 +113,9 @@ class Tokenizer {
   std::unique_ptr<const TokenizerData> data_;
 };
 
-// Decodes a growing sequence. The texts returned by push() and finally flush(), joined, are exactly decode() of the ids.
-// Nothing is returned that a later id could change: never half a character. Not thread safe; the tokenizer must outlive it.
+// Decodes a growing sequence. The texts returned by push() and finally flush(), joined, are exactly decode()
+// of the ids. Nothing is returned that a later id could change: never half a character. Not thread safe; the
+// tokenizer must outlive it.
 class Detokenizer {
  public:
   explicit Detokenizer(const Tokenizer& tokenizer, const DecodeOptions& options = {});
@@ -110,10 +123,12 @@ class Detokenizer {
   Detokenizer(Detokenizer&&) noexcept;
   Detokenizer& operator=(Detokenizer&&) noexcept;
 
-  // Text that became complete with this id, possibly empty. Throws kInvalidArgument for an id outside the vocabulary.
+  // Text that became complete with this id, possibly empty. Throws kInvalidArgument for an id outside the
+  // vocabulary.
   std::string push(int32_t id);
   void push(int32_t id, std::string& out);  // appends
-  // What is left at the end of the sequence (bytes of a character that never came are U+FFFD). Begins a new sequence.
+  // What is left at the end of the sequence (bytes of a character that never came are U+FFFD). Begins a new
+  // sequence.
   std::string flush();
   // Bytes held back: nonzero while a character is incomplete.
   size_t pending() const;

@@ -24,7 +24,8 @@ std::optional<std::string> content_of(const Json& json, std::string_view what) {
   if (json.is_null()) return std::nullopt;
   const Json* content = json.is_object() ? json.find("content") : &json;
   if (!content || !content->is_string())
-    fail(ErrorCode::kModelInvalid, what, ": ", json.describe(), ", expected a string or an object with \"content\"");
+    fail(ErrorCode::kModelInvalid, what, ": ", json.describe(),
+         ", expected a string or an object with \"content\"");
   return std::string(content->as_string());
 }
 
@@ -33,7 +34,8 @@ void read_roles(const Json& root, std::string_view what, TokenizerConfig& config
   for (const std::string_view role : kRoles) {
     const Json* value = root.find(role);
     if (!value) continue;
-    if (const std::optional<std::string> content = content_of(*value, std::string(what) + ": " + std::string(role)))
+    if (const std::optional<std::string> content =
+            content_of(*value, std::string(what) + ": " + std::string(role)))
       config.roles.emplace(role, *content);
   }
   if (const Json* list = root.find("additional_special_tokens"); list && list->is_array())
@@ -43,7 +45,8 @@ void read_roles(const Json& root, std::string_view what, TokenizerConfig& config
   const auto flag = [&](std::string_view key, std::optional<bool>& out) {
     const Json* value = root.find(key);
     if (!value || value->is_null() || out) return;
-    if (!value->is_bool()) fail(ErrorCode::kModelInvalid, what, ": ", key, ": ", value->describe(), ", expected a boolean");
+    if (!value->is_bool())
+      fail(ErrorCode::kModelInvalid, what, ": ", key, ": ", value->describe(), ", expected a boolean");
     out = value->as_bool();
   };
   flag("add_bos_token", config.add_bos);

@@ -1,5 +1,6 @@
 #pragma once
-// What tokenizer_config.json, special_tokens_map.json and added_tokens.json say: added tokens and the roles of some of them.
+// What tokenizer_config.json, special_tokens_map.json and added_tokens.json say: added tokens and the roles
+// of some of them.
 
 #include <map>
 #include <optional>
@@ -25,7 +26,8 @@ struct TokenizerConfig {
 class AddedTokenList {
  public:
   explicit AddedTokenList(std::vector<AddedToken>& tokens) : tokens_(tokens) {}
-  // The first mention of a token counts; throws kModelInvalid when another says something else. `what` names the file.
+  // The first mention of a token counts; throws kModelInvalid when another says something else. `what` names
+  // the file.
   void add(AddedToken token, std::string_view what);
 
  private:
@@ -37,7 +39,8 @@ class AddedTokenList {
 // Throws kModelInvalid on damaged or contradictory files.
 TokenizerConfig parse_tokenizer_config(const TokenizerFiles& files);
 
-// One added token from its JSON object (an entry of added_tokens_decoder, or of tokenizer.json's added_tokens). `what` names it.
+// One added token from its JSON object (an entry of added_tokens_decoder, or of tokenizer.json's
+// added_tokens). `what` names it.
 AddedToken parse_added_token(const Json& json, int64_t id, std::string_view what);
 
 }  // namespace agentinfer

@@ -39,7 +39,7 @@ enum class LeadingSpace : uint8_t {
 };
 
 struct TokenizerData {
-  std::vector<TokenEntry> tokens;  // by id
+  std::vector<TokenEntry> tokens;   // by id
   std::deque<std::string> strings;  // what the views in `tokens` refer to
   TextIndex ids;
   AddedTokens added;
@@ -61,11 +61,12 @@ std::unique_ptr<TokenizerData> load_byte_level(const TokenizerFiles& files);
 
 struct TokenizerConfig;
 
-// For the loaders: makes `tokens[id]` of every added token (the vocabulary may grow by at most one id past its end for each), and
-// its markers known to `data.added`. `kind`: how added tokens decode.
+// For the loaders: makes `tokens[id]` of every added token (the vocabulary may grow by at most one id past
+// its end for each), and its markers known to `data.added`. `kind`: how added tokens decode.
 void install_added_tokens(TokenizerData& data, std::vector<AddedToken> added, TokenKind kind);
-// Gives config.roles and config.special ids: a role that names a vocabulary piece that is not yet an added token becomes one.
-// REQUIRES: data.ids holds the vocabulary. Throws kModelInvalid for a role whose token does not exist.
+// Gives config.roles and config.special ids: a role that names a vocabulary piece that is not yet an added
+// token becomes one. REQUIRES: data.ids holds the vocabulary. Throws kModelInvalid for a role whose token
+// does not exist.
 void resolve_roles(TokenizerData& data, TokenizerConfig& config);
 // Sets bos, eos, pad and unk from the roles that are given. REQUIRES: added tokens are installed.
 void assign_roles(TokenizerData& data, const TokenizerConfig& config);

@@ -3,8 +3,12 @@
 namespace agentinfer {
 namespace {
 
-uint32_t byte_at(std::string_view text, size_t index) { return static_cast<uint8_t>(text[index]); }
-bool is_trail(uint32_t byte) { return (byte & 0xC0) == 0x80; }
+uint32_t byte_at(std::string_view text, size_t index) {
+  return static_cast<uint8_t>(text[index]);
+}
+bool is_trail(uint32_t byte) {
+  return (byte & 0xC0) == 0x80;
+}
 
 // Whether `second` may follow `lead` in a valid character (Unicode 15, table 3-7).
 bool second_allowed(uint32_t lead, uint32_t second) {

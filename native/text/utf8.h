@@ -30,9 +30,9 @@ inline uint32_t utf8_length(char lead) {
 // The first character of text known to be valid UTF-8.
 DecodedChar decode_valid_utf8(const char* text);
 
-// Bytes of the maximal subpart at the start of text that is not a valid character (Unicode 15, section 3.9), at least 1.
-// `complete` is false when the subpart ends with the text: more bytes might still make it a character.
-// REQUIRES: decode_utf8(text).length == 0.
+// Bytes of the maximal subpart at the start of text that is not a valid character (Unicode 15, section 3.9),
+// at least 1. `complete` is false when the subpart ends with the text: more bytes might still make it a
+// character. REQUIRES: decode_utf8(text).length == 0.
 size_t invalid_utf8_length(std::string_view text, bool& complete);
 
 // Each maximal invalid subpart becomes one U+FFFD.

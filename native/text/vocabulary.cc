@@ -23,8 +23,8 @@ void install_added_tokens(TokenizerData& data, std::vector<AddedToken> added, To
   for (const AddedToken& token : added) {
     const auto id = static_cast<size_t>(token.id);
     if (id > data.tokens.size() + added.size())
-      fail(ErrorCode::kModelInvalid, "added token \"", token.content, "\": id ", id, " is far beyond the vocabulary of ",
-           data.tokens.size());
+      fail(ErrorCode::kModelInvalid, "added token \"", token.content, "\": id ", id,
+           " is far beyond the vocabulary of ", data.tokens.size());
     if (id >= data.tokens.size()) data.tokens.resize(id + 1);
     TokenEntry& entry = data.tokens[id];
     const std::string_view content = data.keep(token.content);
@@ -48,7 +48,8 @@ void resolve_roles(TokenizerData& data, TokenizerConfig& config) {
     if (!known.insert(content).second) return;
     const int32_t id = data.ids.find(content);
     if (id < 0 || content.empty())
-      fail(ErrorCode::kModelInvalid, "tokenizer_config.json: ", role, " is \"", content, "\", which is not in the vocabulary");
+      fail(ErrorCode::kModelInvalid, "tokenizer_config.json: ", role, " is \"", content,
+           "\", which is not in the vocabulary");
     config.added.push_back({.content = content, .id = id, .special = true});
   };
   for (const auto& [role, content] : config.roles) resolve(role, content);

@@ -1,6 +1,6 @@
 #pragma once
-// Remembers the ids of short stretches of text that are encoded on their own. Direct-mapped and of fixed size: a new word
-// takes the place of an old one. Not thread safe; each scratch has its own.
+// Remembers the ids of short stretches of text that are encoded on their own. Direct-mapped and of fixed
+// size: a new word takes the place of an old one. Not thread safe; each scratch has its own.
 
 #include <bit>
 #include <cstdint>
@@ -55,7 +55,8 @@ class WordCache {
     int32_t ids[kMaxIds] = {};
 
     bool holds(const WordKey& key) const {
-      return tag == key.tag && words[0] == key.words[0] && words[1] == key.words[1] && words[2] == key.words[2];
+      return tag == key.tag && words[0] == key.words[0] && words[1] == key.words[1] &&
+             words[2] == key.words[2];
     }
     std::span<const int32_t> found() const { return {ids, count}; }
   };

@@ -1,5 +1,6 @@
-// Tokenizing speed: 8 MB of mixed text (English-like words, Chinese-like words, code, numbers; Zipf-distributed, fixed seed)
-// with vocabularies of 150,000 tokens made from the same words, as openPangu's and Qwen's are in size.
+// Tokenizing speed: 8 MB of mixed text (English-like words, Chinese-like words, code, numbers;
+// Zipf-distributed, fixed seed) with vocabularies of 150,000 tokens made from the same words, as openPangu's
+// and Qwen's are in size.
 //
 //   tokenizer_bench [--json] [--megabytes N] [--runs N] [--folder MODEL_FOLDER]
 //
@@ -28,8 +29,9 @@ struct Lexicon {
 };
 
 Lexicon make_lexicon(std::mt19937_64& random) {
-  const std::vector<std::string> syllables = {"ra", "ti", "on", "er", "ing", "con", "pre", "al", "ment", "ous", "st", "qu",
-                                              "le", "ness", "un", "de", "ly", "or", "th", "e", "a", "s", "pro", "ic"};
+  const std::vector<std::string> syllables = {"ra",   "ti",  "on", "er", "ing", "con",  "pre", "al",
+                                              "ment", "ous", "st", "qu", "le",  "ness", "un",  "de",
+                                              "ly",   "or",  "th", "e",  "a",   "s",    "pro", "ic"};
   const auto pick = [&](size_t count) { return static_cast<size_t>(random() % count); };
   Lexicon lexicon;
   for (int i = 0; i < 30000; ++i) {
@@ -40,11 +42,14 @@ Lexicon make_lexicon(std::mt19937_64& random) {
   }
   for (int i = 0; i < 40000; ++i) {
     std::string word;
-    for (size_t n = 1 + pick(3); n > 0; --n) append_utf8(0x4E00 + static_cast<uint32_t>(pick(3500) * (1 + pick(3)) / 2), word);
+    for (size_t n = 1 + pick(3); n > 0; --n)
+      append_utf8(0x4E00 + static_cast<uint32_t>(pick(3500) * (1 + pick(3)) / 2), word);
     lexicon.chinese.push_back(word);
   }
-  lexicon.code = {"    return ", "if (", ") {\n", "self.", "const auto& ", " = ", "();\n", "\n\n", "\t\t", "import ", "}\n", "std::",
-                  "0x", " == ", "->", "[i]", "// ", "def ", "(x, y):\n        ", "\"key\": ", ", "};
+  lexicon.code = {
+      "    return ",       "if (",      ") {\n", "self.", "const auto& ", " = ", "();\n", "\n\n", "\t\t",
+      "import ",           "}\n",       "std::", "0x",    " == ",         "->",  "[i]",   "// ",  "def ",
+      "(x, y):\n        ", "\"key\": ", ", "};
   return lexicon;
 }
 
@@ -79,8 +84,10 @@ std::string make_text(const Lexicon& lexicon, size_t bytes, std::mt19937_64& ran
   return text;
 }
 
-// Tokens: every prefix of every word, shortest first, so that merging word by word from the left reaches all of them.
-std::vector<std::string> make_tokens(const Lexicon& lexicon, const std::string& space, bool by_bytes, size_t limit) {
+// Tokens: every prefix of every word, shortest first, so that merging word by word from the left reaches all
+// of them.
+std::vector<std::string> make_tokens(const Lexicon& lexicon, const std::string& space, bool by_bytes,
+                                     size_t limit) {
   std::vector<std::string> tokens;
   std::unordered_set<std::string> known;
   const auto add_prefixes = [&](const std::string& word) {
@@ -98,7 +105,8 @@ std::vector<std::string> make_tokens(const Lexicon& lexicon, const std::string& 
     if (i < lexicon.english.size()) add_prefixes(lexicon.english[i]);
     add_prefixes(lexicon.chinese[i]);
   }
-  std::stable_sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  std::stable_sort(tokens.begin(), tokens.end(),
+                   [](const auto& a, const auto& b) { return a.size() < b.size(); });
   return tokens;
 }
 
@@ -137,9 +145,11 @@ TokenizerFiles sentencepiece_files(const Lexicon& lexicon) {
     put_piece(name, 0, 6, model);
   }
   float score = 0;
-  for (const std::string& token : make_tokens(lexicon, "\xE2\x96\x81", false, 150000)) put_piece(token, --score, 1, model);
-  put_bytes(2, std::string("\x18\x02\x98\x02\x01", 5), model);              // model_type BPE, byte_fallback
-  put_bytes(3, std::string("\x18\x00\x20\x00\x28\x01", 6), model);          // no dummy prefix, keep and escape white space
+  for (const std::string& token : make_tokens(lexicon, "\xE2\x96\x81", false, 150000))
+    put_piece(token, --score, 1, model);
+  put_bytes(2, std::string("\x18\x02\x98\x02\x01", 5), model);  // model_type BPE, byte_fallback
+  put_bytes(3, std::string("\x18\x00\x20\x00\x28\x01", 6),
+            model);  // no dummy prefix, keep and escape white space
   TokenizerFiles files;
   files.tokenizer_model = model;
   return files;
@@ -168,7 +178,8 @@ TokenizerFiles byte_level_files(const Lexicon& lexicon) {
     vocab += byte_characters(std::string(1, static_cast<char>(id))) + "\":" + std::to_string(id);
   }
   for (const std::string& token : make_tokens(lexicon, " ", true, 150000)) {
-    const std::string left = byte_characters(token.substr(0, token.size() - 1)), right = byte_characters(token.substr(token.size() - 1));
+    const std::string left = byte_characters(token.substr(0, token.size() - 1)),
+                      right = byte_characters(token.substr(token.size() - 1));
     vocab += ",\"" + left + right + "\":" + std::to_string(id++);
     merges += (merges.empty() ? "[\"" : ",[\"") + left + "\",\"" + right + "\"]";
   }
@@ -177,7 +188,8 @@ TokenizerFiles byte_level_files(const Lexicon& lexicon) {
       R"({"normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":")"
       R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)"
       R"("},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},)"
-      R"("decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{)" + vocab + R"(},"merges":[)" + merges + "]}}";
+      R"("decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{)" +
+      vocab + R"(},"merges":[)" + merges + "]}}";
   return files;
 }
 
@@ -204,12 +216,11 @@ Row measure(const std::string& name, const std::string& unit, double scale, int 
   return {name, unit, values.front(), values[values.size() / 2], values.back()};
 }
 
-void measure_tokenizer(const std::string& name, const TokenizerFiles* files, const std::string& folder, const std::string& text, int runs,
-                       std::vector<Row>& rows) {
+void measure_tokenizer(const std::string& name, const TokenizerFiles* files, const std::string& folder,
+                       const std::string& text, int runs, std::vector<Row>& rows) {
   std::unique_ptr<Tokenizer> tokenizer;
-  rows.push_back(measure(name + " load", "ms", 0, runs, [&] {
-    tokenizer = files ? Tokenizer::parse(*files) : Tokenizer::open(folder);
-  }));
+  rows.push_back(measure(name + " load", "ms", 0, runs,
+                         [&] { tokenizer = files ? Tokenizer::parse(*files) : Tokenizer::open(folder); }));
   std::vector<int32_t> ids;
   const double megabytes = static_cast<double>(text.size()) / 1e6;
   rows.push_back(measure(name + " encode", "MB/s", megabytes, runs, [&] {
@@ -217,9 +228,11 @@ void measure_tokenizer(const std::string& name, const TokenizerFiles* files, con
     tokenizer->encode(text, {}, ids);
   }));
   std::string decoded;
-  rows.push_back(measure(name + " decode", "MB/s", megabytes, runs, [&] { decoded = tokenizer->decode(ids); }));
+  rows.push_back(
+      measure(name + " decode", "MB/s", megabytes, runs, [&] { decoded = tokenizer->decode(ids); }));
   if (decoded != text) std::fprintf(stderr, "%s: the decoded text differs\n", name.c_str());
-  const double ratio = static_cast<double>(text.size()) / static_cast<double>(std::max<size_t>(ids.size(), 1));
+  const double ratio =
+      static_cast<double>(text.size()) / static_cast<double>(std::max<size_t>(ids.size(), 1));
   rows.push_back({name + " density", "bytes/token", ratio, ratio, ratio});
 }
 
@@ -228,10 +241,11 @@ void print(const std::vector<Row>& rows, bool json) {
   for (size_t i = 0; i < rows.size(); ++i) {
     const Row& row = rows[i];
     if (json)
-      std::printf("%s{\"name\":\"%s\",\"value\":%.4g,\"unit\":\"%s\",\"spread\":[%.4g,%.4g]}", i ? "," : "", row.name.c_str(),
-                  row.median, row.unit.c_str(), row.low, row.high);
+      std::printf("%s{\"name\":\"%s\",\"value\":%.4g,\"unit\":\"%s\",\"spread\":[%.4g,%.4g]}", i ? "," : "",
+                  row.name.c_str(), row.median, row.unit.c_str(), row.low, row.high);
     else
-      std::printf("%-28s %10.2f %10.2f %10.2f  %s\n", row.name.c_str(), row.low, row.median, row.high, row.unit.c_str());
+      std::printf("%-28s %10.2f %10.2f %10.2f  %s\n", row.name.c_str(), row.low, row.median, row.high,
+                  row.unit.c_str());
   }
   if (json) std::printf("]}\n");
 }
@@ -246,11 +260,16 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string option = argv[i];
     const bool has_value = i + 1 < argc;
-    if (option == "--json") json = true;
-    else if (option == "--runs" && has_value) runs = std::max(1, std::atoi(argv[++i]));
-    else if (option == "--megabytes" && has_value) megabytes = std::max(0.1, std::atof(argv[++i]));
-    else if (option == "--folder" && has_value) folder = argv[++i];
-    else return std::fprintf(stderr, "unknown option %s\n", option.c_str()), 2;
+    if (option == "--json")
+      json = true;
+    else if (option == "--runs" && has_value)
+      runs = std::max(1, std::atoi(argv[++i]));
+    else if (option == "--megabytes" && has_value)
+      megabytes = std::max(0.1, std::atof(argv[++i]));
+    else if (option == "--folder" && has_value)
+      folder = argv[++i];
+    else
+      return std::fprintf(stderr, "unknown option %s\n", option.c_str()), 2;
   }
   std::mt19937_64 random(20251121);
   const Lexicon lexicon = make_lexicon(random);

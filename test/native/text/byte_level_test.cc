@@ -4,7 +4,11 @@
 
 using namespace agentinfer;
 
-TEST("ids and texts equal the reference with Llama 3's kind of file") { reference::check_all("llama3", 2000); }
-TEST("ids and texts equal the reference with Qwen's kind of file") { reference::check_all("qwen", 2000); }
+TEST("ids and texts equal the reference with Llama 3's kind of file") {
+  reference::check_all("llama3", 2000);
+}
+TEST("ids and texts equal the reference with Qwen's kind of file") {
+  reference::check_all("qwen", 2000);
+}
 
 CHECK_MAIN

@@ -1,5 +1,5 @@
-// Damaged tokenizer files, from a fixed seed: each either loads (and then encodes and decodes) or throws Error. Meant for the
-// sanitizers; a crash, an overflow or any other exception is the failure.
+// Damaged tokenizer files, from a fixed seed: each either loads (and then encodes and decodes) or throws
+// Error. Meant for the sanitizers; a crash, an overflow or any other exception is the failure.
 
 #include <algorithm>
 #include <cctype>
@@ -18,14 +18,27 @@ void mutate(std::string& bytes, std::mt19937& random) {
   for (size_t n = 1 + random() % 4; n > 0; --n) {
     const size_t at = random() % bytes.size();
     switch (random() % 7) {
-      case 0: bytes[at] = static_cast<char>(random()); break;
-      case 1: bytes[at] = static_cast<char>(bytes[at] ^ 1 << random() % 8); break;
-      case 2: bytes.resize(at); break;
-      case 3: bytes.erase(at, random() % 16); break;
-      case 4: bytes.insert(at, bytes, random() % bytes.size(), random() % 64); break;
-      case 5: bytes.insert(at, 1 + random() % 8, static_cast<char>(random() % 2 ? 0xFF : random())); break;
+      case 0:
+        bytes[at] = static_cast<char>(random());
+        break;
+      case 1:
+        bytes[at] = static_cast<char>(bytes[at] ^ 1 << random() % 8);
+        break;
+      case 2:
+        bytes.resize(at);
+        break;
+      case 3:
+        bytes.erase(at, random() % 16);
+        break;
+      case 4:
+        bytes.insert(at, bytes, random() % bytes.size(), random() % 64);
+        break;
+      case 5:
+        bytes.insert(at, 1 + random() % 8, static_cast<char>(random() % 2 ? 0xFF : random()));
+        break;
       default: {  // swap two stretches' bytes: keeps lengths plausible
-        const size_t other = random() % bytes.size(), size = std::min({size_t{8}, bytes.size() - at, bytes.size() - other});
+        const size_t other = random() % bytes.size(),
+                     size = std::min({size_t{8}, bytes.size() - at, bytes.size() - other});
         for (size_t i = 0; i < size; ++i) std::swap(bytes[at + i], bytes[other + i]);
       }
     }
@@ -59,7 +72,8 @@ struct Outcome {
 void try_files(const TokenizerFiles& files, Outcome& outcome) {
   try {
     const auto tokenizer = Tokenizer::parse(files);
-    for (const char* text : {"hello world, 12 [unused9]<s> 你好 ①ﬁ e\xCC\x81", "\xff\xc0 <|im_end|> they'll\n\n  x", ""}) {
+    for (const char* text :
+         {"hello world, 12 [unused9]<s> 你好 ①ﬁ e\xCC\x81", "\xff\xc0 <|im_end|> they'll\n\n  x", ""}) {
       for (const bool special : {false, true}) {
         const std::vector<int32_t> ids = tokenizer->encode(text, special);
         tokenizer->decode(ids, {.skip_special = special});
@@ -73,7 +87,8 @@ void try_files(const TokenizerFiles& files, Outcome& outcome) {
   }
 }
 
-void fuzz(TokenizerFiles files, std::optional<std::string> TokenizerFiles::*which, int rounds, uint32_t seed) {
+void fuzz(TokenizerFiles files, std::optional<std::string> TokenizerFiles::*which, int rounds,
+          uint32_t seed) {
   std::mt19937 random(seed);
   Outcome outcome;
   const std::string original = (files.*which).value();
@@ -81,7 +96,9 @@ void fuzz(TokenizerFiles files, std::optional<std::string> TokenizerFiles::*whic
     files.*which = original;
     if (round % 2 == 0) {  // one character: most of these still parse, and contradict themselves somewhere
       char& c = (*(files.*which))[random() % original.size()];
-      c = static_cast<char>(c == '"' ? '\'' : std::isdigit(static_cast<uint8_t>(c)) ? '0' + random() % 10 : 'a' + random() % 26);
+      c = static_cast<char>(c == '"'                                ? '\''
+                            : std::isdigit(static_cast<uint8_t>(c)) ? '0' + random() % 10
+                                                                    : 'a' + random() % 26);
     } else {
       mutate(*(files.*which), random);
     }
@@ -94,8 +111,10 @@ void fuzz(TokenizerFiles files, std::optional<std::string> TokenizerFiles::*whic
 TokenizerFiles read_files(const std::string& name) {
   TokenizerFiles files;
   const auto folder = reference::folder(name);
-  if (std::filesystem::exists(folder / "tokenizer.model")) files.tokenizer_model = reference::read_file(folder / "tokenizer.model");
-  if (std::filesystem::exists(folder / "tokenizer.json")) files.tokenizer_json = reference::read_file(folder / "tokenizer.json");
+  if (std::filesystem::exists(folder / "tokenizer.model"))
+    files.tokenizer_model = reference::read_file(folder / "tokenizer.model");
+  if (std::filesystem::exists(folder / "tokenizer.json"))
+    files.tokenizer_json = reference::read_file(folder / "tokenizer.json");
   if (std::filesystem::exists(folder / "tokenizer_config.json"))
     files.tokenizer_config = reference::read_file(folder / "tokenizer_config.json");
   return files;
@@ -122,7 +141,8 @@ TEST("damaged character map") {
   Outcome outcome;
   for (int round = 0; round < 400; ++round) {
     NormalizerSpec spec = model.normalizer;
-    for (size_t n = 1 + random() % 200; n > 0; --n) spec.charsmap[4 + random() % 4096] = static_cast<char>(random());
+    for (size_t n = 1 + random() % 200; n > 0; --n)
+      spec.charsmap[4 + random() % 4096] = static_cast<char>(random());
     TokenizerFiles files;
     files.tokenizer_model = model_bytes::model({{"<unk>", 0, PieceType::kUnknown}, {"a", 0}}, spec, false);
     try_files(files, outcome);
@@ -155,12 +175,17 @@ TEST("tokenizer.json of other kinds is refused by name") {
   CHECK_THROWS(changed(R"("Isolated")", R"("Removed")"), kUnsupported, "Removed");
   CHECK_THROWS(changed(R"("invert":false)", R"("invert":true)"), kUnsupported, "invert");
   CHECK_THROWS(changed(R"("use_regex":false)", R"("use_regex":true)"), kUnsupported, "use_regex");
-  CHECK_THROWS(changed(R"("add_prefix_space":false)", R"("add_prefix_space":true)"), kUnsupported, "add_prefix_space");
-  CHECK_THROWS(changed(R"("post_processor":{"type":"ByteLevel")", R"("post_processor":{"type":"BertProcessing")"), kUnsupported, "BertProcessing");
-  CHECK_THROWS(changed(R"("decoder":{"type":"ByteLevel")", R"("decoder":{"type":"Metaspace")"), kUnsupported, "Metaspace");
+  CHECK_THROWS(changed(R"("add_prefix_space":false)", R"("add_prefix_space":true)"), kUnsupported,
+               "add_prefix_space");
+  CHECK_THROWS(
+      changed(R"("post_processor":{"type":"ByteLevel")", R"("post_processor":{"type":"BertProcessing")"),
+      kUnsupported, "BertProcessing");
+  CHECK_THROWS(changed(R"("decoder":{"type":"ByteLevel")", R"("decoder":{"type":"Metaspace")"), kUnsupported,
+               "Metaspace");
   CHECK_THROWS(changed(R"("dropout":null)", R"("dropout":0.1)"), kUnsupported, "dropout");
   CHECK_THROWS(changed(R"("byte_fallback":false)", R"("byte_fallback":true)"), kUnsupported, "byte_fallback");
-  CHECK_THROWS(changed(R"("merges":[)", R"("merges":["zz qqqq",)"), ErrorCode::kModelInvalid, "not in the vocabulary");
+  CHECK_THROWS(changed(R"("merges":[)", R"("merges":["zz qqqq",)"), ErrorCode::kModelInvalid,
+               "not in the vocabulary");
   CHECK_THROWS(changed(R"("id":2000)", R"("id":99999999)"), ErrorCode::kModelInvalid, "99999999");
 }
 

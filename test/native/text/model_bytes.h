@@ -36,8 +36,9 @@ inline std::string piece(const agentinfer::SentencePiece& piece) {
   return out;
 }
 
-inline std::string model(const std::vector<agentinfer::SentencePiece>& pieces, const agentinfer::NormalizerSpec& spec,
-                         bool byte_fallback, uint64_t model_type = 2) {
+inline std::string model(const std::vector<agentinfer::SentencePiece>& pieces,
+                         const agentinfer::NormalizerSpec& spec, bool byte_fallback,
+                         uint64_t model_type = 2) {
   std::string out, trainer, normalizer;
   for (const auto& each : pieces) put_bytes(1, piece(each), out);
   put_number(3, model_type, trainer);

@@ -1,5 +1,6 @@
 #pragma once
-// Reads test/fixtures/tokenizers/*/reference.bin (format: reference.py there) and compares a tokenizer with it.
+// Reads test/fixtures/tokenizers/*/reference.bin (format: reference.py there) and compares a tokenizer with
+// it.
 
 #include <cstring>
 #include <filesystem>
@@ -105,7 +106,8 @@ inline std::string show(const std::vector<int32_t>& ids) {
   return out;
 }
 
-inline void check_same(const Entry& entry, const std::vector<int32_t>& got, const std::vector<int32_t>& expected, const char* what) {
+inline void check_same(const Entry& entry, const std::vector<int32_t>& got,
+                       const std::vector<int32_t>& expected, const char* what) {
   if (got != expected)
     check::report(what, 0, show(entry.text) + ": got " + show(got) + ", expected " + show(expected));
 }
@@ -121,13 +123,15 @@ inline void check_all(const std::string& name, size_t at_least) {
     check_same(entry, tokenizer->encode(entry.text, false), entry.plain, "plain");
     const std::string decoded = tokenizer->decode(entry.special);
     if (decoded != entry.decoded)
-      check::report("decode", 0, show(entry.text) + ": got " + show(decoded) + ", expected " + show(entry.decoded));
+      check::report("decode", 0,
+                    show(entry.text) + ": got " + show(decoded) + ", expected " + show(entry.decoded));
   }
   CHECK(decodes.size() >= 500);
   for (const Decode& decode : decodes) {
     const std::string decoded = tokenizer->decode(decode.ids);
     if (decoded != decode.text)
-      check::report("decode", 0, show(decode.ids) + ": got " + show(decoded) + ", expected " + show(decode.text));
+      check::report("decode", 0,
+                    show(decode.ids) + ": got " + show(decoded) + ", expected " + show(decode.text));
   }
 }
 

@@ -1,6 +1,7 @@
-// Small random vocabularies against BPE written down plainly: at every step look at all neighbours and merge the pair of the
-// highest score, the leftmost on ties. Covers what trained models seldom have: ties, unreachable pieces, unused pieces that
-// several pairs make, user-defined pieces inside others, characters without a piece, markers of every type.
+// Small random vocabularies against BPE written down plainly: at every step look at all neighbours and merge
+// the pair of the highest score, the leftmost on ties. Covers what trained models seldom have: ties,
+// unreachable pieces, unused pieces that several pairs make, user-defined pieces inside others, characters
+// without a piece, markers of every type.
 
 #include <algorithm>
 #include <map>
@@ -26,7 +27,8 @@ struct World {
 
 std::string random_word(std::mt19937& random, size_t longest) {
   std::string word;
-  for (size_t n = 1 + random() % longest; n > 0; --n) word += kAlphabet[random() % (random() % 3 ? 3 : kAlphabet.size())];
+  for (size_t n = 1 + random() % longest; n > 0; --n)
+    word += kAlphabet[random() % (random() % 3 ? 3 : kAlphabet.size())];
   return word;
 }
 
@@ -48,7 +50,8 @@ World random_world(std::mt19937& random) {
     PieceType type = PieceType::kNormal;
     if (odd && random() % 5 == 0) type = PieceType::kUnused;
     if (odd && random() % 12 == 0) type = PieceType::kUserDefined;
-    if (random() % 10 == 0 && word.size() > 1) world.markers.insert(static_cast<int32_t>(world.pieces.size()));
+    if (random() % 10 == 0 && word.size() > 1)
+      world.markers.insert(static_cast<int32_t>(world.pieces.size()));
     world.pieces.push_back({word, -static_cast<float>(random() % 12), type});
   }
   return world;
@@ -61,7 +64,8 @@ class Plain {
     for (size_t id = 0; id < world.pieces.size(); ++id) {
       if (without_markers && world.markers.contains(static_cast<int32_t>(id))) continue;
       const SentencePiece& piece = world.pieces[id];
-      if (piece.type == PieceType::kNormal || piece.type == PieceType::kUnused || piece.type == PieceType::kUserDefined)
+      if (piece.type == PieceType::kNormal || piece.type == PieceType::kUnused ||
+          piece.type == PieceType::kUserDefined)
         ids_[piece.text] = static_cast<int32_t>(id);
     }
   }
@@ -101,7 +105,9 @@ class Plain {
     }
   }
   std::string joined(size_t i) const { return symbols_[i].text + symbols_[i + 1].text; }
-  bool mergeable(size_t i) const { return !symbols_[i].frozen && !symbols_[i + 1].frozen && ids_.contains(joined(i)); }
+  bool mergeable(size_t i) const {
+    return !symbols_[i].frozen && !symbols_[i + 1].frozen && ids_.contains(joined(i));
+  }
   float score(size_t i) const { return world_.pieces[ids_.at(joined(i))].score; }
   bool unused(const std::string& text) const {
     return ids_.contains(text) && world_.pieces[ids_.at(text)].type == PieceType::kUnused;
@@ -135,7 +141,8 @@ std::string config_of(const World& world) {
   std::string config = R"({"added_tokens_decoder":{)";
   bool first = true;
   for (const int32_t id : world.markers) {
-    config += (first ? "\"" : ",\"") + std::to_string(id) + R"(":{"content":")" + world.pieces[id].text + R"(","special":true})";
+    config += (first ? "\"" : ",\"") + std::to_string(id) + R"(":{"content":")" + world.pieces[id].text +
+              R"(","special":true})";
     first = false;
   }
   return config + "}}";
@@ -163,7 +170,8 @@ TEST("random vocabularies give what the plain algorithm gives") {
       const std::string text = random_word(random, i < 25 ? 30 : 200);
       CHECK_EQ(show(tokenizer->encode(text, false)), show(Plain(world, true).encode(text)));
       const std::vector<int32_t> special = tokenizer->encode(text, true);
-      const bool cut = std::any_of(special.begin(), special.end(), [&](int32_t id) { return world.markers.contains(id); });
+      const bool cut =
+          std::any_of(special.begin(), special.end(), [&](int32_t id) { return world.markers.contains(id); });
       if (!cut) CHECK_EQ(show(special), show(Plain(world, false).encode(text)));
     }
   }
@@ -171,7 +179,8 @@ TEST("random vocabularies give what the plain algorithm gives") {
 
 TEST("white space rules are those of the model") {
   const auto pieces = [](const NormalizerSpec& spec, const std::string& text) {
-    std::vector<SentencePiece> all = {{"<unk>", 0, PieceType::kUnknown}, {"a", 0}, {"b", 0}, {"\xE2\x96\x81", 0}, {" ", 0}};
+    std::vector<SentencePiece> all = {
+        {"<unk>", 0, PieceType::kUnknown}, {"a", 0}, {"b", 0}, {"\xE2\x96\x81", 0}, {" ", 0}};
     TokenizerFiles files;
     files.tokenizer_model = model_bytes::model(all, spec, false);
     const auto tokenizer = Tokenizer::parse(files);
@@ -202,15 +211,20 @@ TEST("a damaged or foreign model is refused with what is wrong") {
   CHECK(parse(model_bytes::model({unk, a}, spec, false)) != nullptr);
   CHECK_THROWS(parse(""), ErrorCode::kModelInvalid, "no pieces");
   CHECK_THROWS(parse("\xff\xff"), ErrorCode::kModelInvalid, "varint");
-  CHECK_THROWS(parse(model_bytes::model({unk, a}, spec, false, 1)), ErrorCode::kModelUnsupported, "model_type 1");
-  CHECK_THROWS(parse(model_bytes::model({a}, spec, false)), ErrorCode::kModelInvalid, "no piece of type unknown");
+  CHECK_THROWS(parse(model_bytes::model({unk, a}, spec, false, 1)), ErrorCode::kModelUnsupported,
+               "model_type 1");
+  CHECK_THROWS(parse(model_bytes::model({a}, spec, false)), ErrorCode::kModelInvalid,
+               "no piece of type unknown");
   CHECK_THROWS(parse(model_bytes::model({unk, unk}, spec, false)), ErrorCode::kModelInvalid, "the same text");
-  CHECK_THROWS(parse(model_bytes::model({unk, {"<u>", 0, PieceType::kUnknown}}, spec, false)), ErrorCode::kModelInvalid, "two unknown");
+  CHECK_THROWS(parse(model_bytes::model({unk, {"<u>", 0, PieceType::kUnknown}}, spec, false)),
+               ErrorCode::kModelInvalid, "two unknown");
   CHECK_THROWS(parse(model_bytes::model({unk, a}, spec, true)), ErrorCode::kModelInvalid, "byte 0");
-  CHECK_THROWS(parse(model_bytes::model({unk, {"<0x41>", 0, PieceType::kByte}}, spec, false)), ErrorCode::kModelInvalid, "byte_fallback");
+  CHECK_THROWS(parse(model_bytes::model({unk, {"<0x41>", 0, PieceType::kByte}}, spec, false)),
+               ErrorCode::kModelInvalid, "byte_fallback");
   CHECK_THROWS(parse(model_bytes::model({unk, {"\xff", 0}}, spec, false)), ErrorCode::kModelInvalid, "UTF-8");
   CHECK_THROWS(parse(model_bytes::model({unk, {"", 0}}, spec, false)), ErrorCode::kModelInvalid, "0 bytes");
-  CHECK_THROWS(parse(model_bytes::model({unk, {std::string(2000, 'a'), 0}}, spec, false)), ErrorCode::kModelInvalid, "2000 bytes");
+  CHECK_THROWS(parse(model_bytes::model({unk, {std::string(2000, 'a'), 0}}, spec, false)),
+               ErrorCode::kModelInvalid, "2000 bytes");
   CHECK_THROWS(parse(model_bytes::model({unk, {"a", NAN}}, spec, false)), ErrorCode::kModelInvalid, "finite");
   NormalizerSpec map;
   map.charsmap = std::string("\x40\0\0\0ab", 6);

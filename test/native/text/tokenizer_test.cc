@@ -1,5 +1,5 @@
-// What holds for every tokenizer: decoding undoes encoding, streaming is decoding, markers come only from trusted text, and
-// callers may share one tokenizer.
+// What holds for every tokenizer: decoding undoes encoding, streaming is decoding, markers come only from
+// trusted text, and callers may share one tokenizer.
 
 #include <algorithm>
 #include <random>
@@ -14,10 +14,13 @@ namespace {
 
 const std::vector<std::string> kAll = {"pangu", "nfkc", "llama3", "qwen"};
 
-std::unique_ptr<Tokenizer> open(const std::string& name) { return Tokenizer::open(reference::folder(name)); }
+std::unique_ptr<Tokenizer> open(const std::string& name) {
+  return Tokenizer::open(reference::folder(name));
+}
 
 // Feeds one id at a time; every delivery must be valid UTF-8 and final.
-std::string stream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, const DecodeOptions& options = {}) {
+std::string stream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids,
+                   const DecodeOptions& options = {}) {
   Detokenizer detokenizer(tokenizer, options);
   std::string text;
   for (const int32_t id : ids) {
@@ -33,7 +36,9 @@ std::string stream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, 
 
 std::vector<int32_t> random_ids(const Tokenizer& tokenizer, std::mt19937_64& random) {
   std::vector<int32_t> ids(random() % 20);
-  for (int32_t& id : ids) id = static_cast<int32_t>(random() % (random() % 2 ? 300u : static_cast<uint32_t>(tokenizer.vocab_size())));
+  for (int32_t& id : ids)
+    id = static_cast<int32_t>(random() %
+                              (random() % 2 ? 300u : static_cast<uint32_t>(tokenizer.vocab_size())));
   return ids;
 }
 
@@ -61,11 +66,13 @@ TEST("streaming gives exactly the decoded text, in whole characters") {
   std::mt19937_64 random(1);
   for (const std::string& name : kAll) {
     const auto tokenizer = open(name);
-    for (const reference::Entry& entry : reference::read(name)) CHECK_EQ(stream(*tokenizer, entry.special), entry.decoded);
+    for (const reference::Entry& entry : reference::read(name))
+      CHECK_EQ(stream(*tokenizer, entry.special), entry.decoded);
     for (int i = 0; i < 3000; ++i) {
       const std::vector<int32_t> ids = random_ids(*tokenizer, random);
       CHECK_EQ(stream(*tokenizer, ids), tokenizer->decode(ids));
-      CHECK_EQ(stream(*tokenizer, ids, {.skip_special = true}), tokenizer->decode(ids, {.skip_special = true}));
+      CHECK_EQ(stream(*tokenizer, ids, {.skip_special = true}),
+               tokenizer->decode(ids, {.skip_special = true}));
     }
   }
 }
@@ -91,7 +98,8 @@ TEST("decoding undoes encoding where the normaliser is the identity") {
     for (const reference::Entry& entry : reference::read(name)) {
       if (!is_valid_utf8(entry.text)) continue;
       std::string expected = entry.text;  // SentencePiece cannot tell U+2581 from a space
-      for (size_t at; name == "pangu" && (at = expected.find("\xE2\x96\x81")) != std::string::npos;) expected.replace(at, 3, " ");
+      for (size_t at; name == "pangu" && (at = expected.find("\xE2\x96\x81")) != std::string::npos;)
+        expected.replace(at, 3, " ");
       CHECK_EQ(tokenizer->decode(tokenizer->encode(entry.text, true)), expected);
       CHECK_EQ(tokenizer->decode(tokenizer->encode(entry.text, false)), expected);
     }
@@ -104,7 +112,8 @@ TEST("plain text never gives the id of a marker") {
     std::vector<int32_t> markers;
     for (const reference::Entry& entry : reference::read(name))
       for (const int32_t id : tokenizer->encode(entry.text, true))
-        if (entry.special.size() == 1 && tokenizer->is_special(id) && id != tokenizer->unk_id()) markers.push_back(id);
+        if (entry.special.size() == 1 && tokenizer->is_special(id) && id != tokenizer->unk_id())
+          markers.push_back(id);
     if (name != "nfkc") CHECK(markers.size() >= 3);
     for (const reference::Entry& entry : reference::read(name))
       for (const int32_t id : tokenizer->encode(entry.text, false))
@@ -126,8 +135,10 @@ TEST("segments of one trust are one text") {
   for (const std::string& name : kAll) {
     const auto tokenizer = open(name);
     for (const reference::Entry& entry : reference::read(name)) {
-      reference::check_same(entry, encode_segments(*tokenizer, cut(entry.text, random, [] { return true; })), entry.special, "trusted");
-      reference::check_same(entry, encode_segments(*tokenizer, cut(entry.text, random, [] { return false; })), entry.plain, "plain");
+      reference::check_same(entry, encode_segments(*tokenizer, cut(entry.text, random, [] { return true; })),
+                            entry.special, "trusted");
+      reference::check_same(entry, encode_segments(*tokenizer, cut(entry.text, random, [] { return false; })),
+                            entry.plain, "plain");
     }
   }
 }
@@ -138,8 +149,9 @@ TEST("trust changes nothing in a text without markers") {
     const auto tokenizer = open(name);
     for (const reference::Entry& entry : reference::read(name))
       if (entry.plain == entry.special)
-        reference::check_same(entry, encode_segments(*tokenizer, cut(entry.text, random, [&] { return random() % 2 == 0; })),
-                              entry.plain, "mixed");
+        reference::check_same(
+            entry, encode_segments(*tokenizer, cut(entry.text, random, [&] { return random() % 2 == 0; })),
+            entry.plain, "mixed");
   }
 }
 
@@ -173,8 +185,10 @@ TEST("roles, flags and skipping follow the folder's files") {
   CHECK(!pangu->is_special(-1) && !pangu->is_special(pangu->vocab_size()));
   const std::string turn = "<s>[unused16]think[unused17]yes[unused11]call[unused12][unused10]";
   CHECK_EQ(pangu->decode(pangu->encode(turn, true)), turn);
-  CHECK_EQ(pangu->decode(pangu->encode(turn, true), {.skip_special = true}), "[unused16]think[unused17]yes[unused11]call[unused12]");
-  CHECK_EQ(pangu->decode(pangu->encode(turn, true), {.skip_special = true, .skip_ids = {{pangu->token_id("[unused16]").value()}}}),
+  CHECK_EQ(pangu->decode(pangu->encode(turn, true), {.skip_special = true}),
+           "[unused16]think[unused17]yes[unused11]call[unused12]");
+  CHECK_EQ(pangu->decode(pangu->encode(turn, true),
+                         {.skip_special = true, .skip_ids = {{pangu->token_id("[unused16]").value()}}}),
            "<s>think[unused17]yes[unused11]call[unused12][unused10]");
   const auto llama = open("llama3");
   CHECK(llama->add_bos());
@@ -183,7 +197,8 @@ TEST("roles, flags and skipping follow the folder's files") {
   const auto qwen = open("qwen");
   CHECK(!qwen->add_bos() && !qwen->bos_id());
   CHECK_EQ(qwen->piece(qwen->eos_id().value()), "<|im_end|>");
-  CHECK_EQ(qwen->decode(qwen->encode("<tool_call>a<|im_end|>", true), {.skip_special = true}), "<tool_call>a");
+  CHECK_EQ(qwen->decode(qwen->encode("<tool_call>a<|im_end|>", true), {.skip_special = true}),
+           "<tool_call>a");
 }
 
 TEST("long runs and long texts are encoded as short ones are") {
@@ -219,11 +234,13 @@ TEST("encoding can be cancelled, in the middle of a long word too") {
       while (text.size() < 1 << 20) text += unit;
       int calls = 0;
       std::vector<int32_t> ids;
-      CHECK_THROWS(tokenizer->encode(text, {.cancelled = [&] { return ++calls == 3; }}, ids), ErrorCode::kAborted, "cancelled");
+      CHECK_THROWS(tokenizer->encode(text, {.cancelled = [&] { return ++calls == 3; }}, ids),
+                   ErrorCode::kAborted, "cancelled");
       CHECK_EQ(calls, 3);
       calls = -1000000;
       ids.clear();
-      tokenizer->encode(text, {.cancelled = [&] { return ++calls == 0; }}, ids);  // never true: the scratch is as good as new
+      tokenizer->encode(text, {.cancelled = [&] { return ++calls == 0; }},
+                        ids);  // never true: the scratch is as good as new
       CHECK(ids == tokenizer->encode(text));
     }
   }
@@ -250,7 +267,8 @@ TEST("threads share a tokenizer") {
 TEST("misuse is refused with the value") {
   const auto tokenizer = open("pangu");
   CHECK_THROWS(tokenizer->decode(std::vector<int32_t>{-1}), ErrorCode::kInvalidArgument, "-1");
-  CHECK_THROWS(tokenizer->decode(std::vector<int32_t>{tokenizer->vocab_size()}), ErrorCode::kInvalidArgument, "expected 0 to");
+  CHECK_THROWS(tokenizer->decode(std::vector<int32_t>{tokenizer->vocab_size()}), ErrorCode::kInvalidArgument,
+               "expected 0 to");
   CHECK_THROWS(tokenizer->piece(1 << 30), ErrorCode::kInvalidArgument, "1073741824");
   CHECK_THROWS(Tokenizer::open("/nonexistent"), ErrorCode::kIo, "tokenizer.model or tokenizer.json");
   CHECK_THROWS(Tokenizer::parse({}), ErrorCode::kInvalidArgument, "got neither");
