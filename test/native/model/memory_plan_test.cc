@@ -1,0 +1,88 @@
+#include "model/memory_plan.h"
+
+#include "check.h"
+
+namespace agentinfer {
+namespace {
+
+ModelConfig pangu(int64_t layers, int64_t hidden, int64_t heads, int64_t kv_heads, int64_t ffn, bool tied) {
+  ModelConfig config;
+  config.num_hidden_layers = layers;
+  config.hidden_size = hidden;
+  config.num_attention_heads = heads;
+  config.num_key_value_heads = kv_heads;
+  config.head_dim = 128;
+  config.intermediate_size = ffn;
+  config.vocab_size = 153376;
+  config.qkv_bias = config.o_bias = true;
+  config.tie_word_embeddings = tied;
+  return config;
+}
+
+const ModelConfig k7B = pangu(34, 4096, 32, 8, 12800, false), k1B = pangu(26, 1536, 12, 6, 6144, true);
+
+// The weights' share: everything but KV and workspace.
+double weights(const ModelConfig& config, const MemoryRequest& request) {
+  double bytes = 0;
+  for (const MemoryPlan::Item& item : plan_memory(config, request).items)
+    if (item.name == "layer weights" || item.name == "head" || item.name == "embedding")
+      bytes += static_cast<double>(item.bytes);
+  return bytes;
+}
+
+TEST("openPangu's published sizes: 16.06 GB and 2.31 GB in bf16, 136 and 78 KiB of KV a token") {
+  CHECK_NEAR(weights(k7B, {}) / 16061784576.0, 1.0, 0.002);
+  CHECK_NEAR(weights(k1B, {}) / (2 * 1155912192.0), 1.0, 0.003);
+  CHECK_EQ(kv_bytes_per_token(k7B, 1, DType::kF16), 139264u);
+  CHECK_EQ(kv_bytes_per_token(k1B, 1, DType::kBF16), 79872u);
+  CHECK_EQ(kv_bytes_per_token(k7B, 8, DType::kF16), 139264u / 8);
+}
+
+TEST("int8 halves the layers, not the embedding and the head; ranks share all but the embedding") {
+  const double table = 2.0 * 153376 * 4096;
+  const double layers = weights(k7B, {}) - 2 * table;
+  CHECK_NEAR((weights(k7B, {.int8 = true}) - 2 * table) / layers, 0.5, 0.01);
+  CHECK_NEAR((weights(k7B, {.ranks = 4}) - table) / (layers / 4 + table / 4), 1.0, 0.01);
+  CHECK_NEAR(weights(k1B, {.ranks = 2}) - weights(k1B, {}) / 2, 2.0 * 153376 * 1536,
+             1e6);  // tied, but the head is cut
+}
+
+TEST("the total is the sum of the items, and each request field enlarges it by what it says") {
+  const MemoryRequest base{.kv_tokens = 4096, .max_rows = 512, .max_logit_rows = 8};
+  const auto total = [](const MemoryRequest& request) { return plan_memory(k7B, request).total; };
+  const MemoryPlan plan = plan_memory(k7B, base);
+  size_t sum = 0;
+  for (const MemoryPlan::Item& item : plan.items) {
+    sum += item.bytes;
+    CHECK(memory_plan_text(plan).find(item.name) != std::string::npos);
+  }
+  CHECK_EQ(sum, plan.total);
+  MemoryRequest more = base;
+  more.kv_tokens += 1000;
+  CHECK_EQ(total(more) - total(base), 139264u * 1000);
+  more = base;
+  more.host_kv_bytes = 12345;
+  CHECK_EQ(total(more) - total(base), 12345u);
+  more = base;
+  more.max_rows *= 2;
+  CHECK(total(more) > total(base) + 512 * 4096 * 4);
+  more.activation_bytes = 2;
+  CHECK(total(more) < total(base) + 512 * 4096 * 4);
+  more = base;
+  more.max_logit_rows += 1;
+  CHECK(total(more) - total(base) >= 153376 * 4);
+}
+
+TEST("the largest configuration that parses does not overflow the plan") {
+  ModelConfig config = pangu(1024, 65536, 1024, 1024, 1 << 20, false);
+  config.head_dim = 1024;
+  config.vocab_size = 1 << 22;
+  const MemoryPlan plan =
+      plan_memory(config, {.kv_tokens = 1 << 20, .max_rows = 8192, .max_logit_rows = 8192});
+  CHECK(static_cast<double>(plan.total) > 1024.0 * 2 * (4.0 * 65536 * 1048576 + 3.0 * 65536 * 1048576));
+}
+
+}  // namespace
+}  // namespace agentinfer
+
+CHECK_MAIN
