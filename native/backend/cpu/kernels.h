@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 namespace agentinfer {
 
@@ -96,7 +95,7 @@ struct Int8Kernels {
 };
 
 struct Kernels {
-  std::string_view isa;
+  const char* isa = nullptr;
   const FloatKernels* floats = nullptr;
   const Int8Kernels* int8 = nullptr;
 };
