@@ -205,6 +205,15 @@ export interface NativeAddon {
     plan: MemoryPlan
     tensors: { name: string; dtype: string; shape: string; bytes: number }[]
   }>
+  /** Makes an int8 folder from a 16-bit one. Progress in bytes of the source. */
+  quantize(
+    options: { source: string; target: string; threads?: number },
+    onProgress: (done: number, total: number) => void,
+  ): {
+    done: Promise<{ sourceBytes: number; writtenBytes: number; matrices: number; files: number }>
+    abort(): void
+  }
+  /** Instruction sets that can run here, best first, and the cores this process may use. */
   cpu(): { isas: string[]; threads: number }
   contract: Record<keyof typeof contract, string[]>
 }

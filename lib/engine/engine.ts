@@ -11,7 +11,7 @@ import type {
 import { engineOptionsSchema, generateOptionsSchema, parseOptions } from '../options.js'
 import type { EngineOptions, GenerateOptions, ResolvedGenerateOptions } from '../options.js'
 import { loadChatTemplate } from '../text/chat_template.js'
-import type { ChatTemplate } from '../text/chat_template.js'
+import type { ChatTemplate, LoadedChatTemplate } from '../text/chat_template.js'
 import { StepLoop } from './loop.js'
 import type { LoopStats } from './loop.js'
 import { promptTokens } from './prompt.js'
@@ -32,17 +32,17 @@ export class Engine implements AsyncDisposable {
   readonly info: EngineInfo
   readonly #native: NativeEngine
   readonly #tokenizer: NativeTokenizer
-  readonly #template: ChatTemplates
+  readonly #templates: LoadedChatTemplate
   readonly #loop: StepLoop
   readonly #closed: Promise<void>
   #closing = false
   #nextId = 1
 
-  private constructor(parts: Opened, tokenizer: NativeTokenizer, template: ChatTemplates, maxQueue: number) {
+  private constructor(parts: Opened, tokenizer: NativeTokenizer, templates: LoadedChatTemplate, maxQueue: number) {
     this.info = { ...parts.info, device: 'cpu' }
     this.#native = parts.native
     this.#tokenizer = tokenizer
-    this.#template = template
+    this.#templates = templates
     this.#closed = parts.closed
     const { maxBatchTokens, maxSequences } = parts.info
     this.#loop = new StepLoop(parts.native, { maxBatchTokens, maxSequences, maxQueue })
@@ -66,8 +66,8 @@ export class Engine implements AsyncDisposable {
     const nativeOptions = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
     const opening = openNative({ folder: model, ...nativeOptions }, onProgress, signal)
     try {
-      const [tokenizer, template] = await Promise.all([addon.openTokenizer(model), ChatTemplates.load(model)])
-      return new Engine(await opening, tokenizer, template, maxQueue)
+      const [tokenizer, templates] = await Promise.all([addon.openTokenizer(model), loadChatTemplate(model)])
+      return new Engine(await opening, tokenizer, templates, maxQueue)
     } catch (error) {
       // The tokenizer failed: let the engine go as well.
       await opening.then((parts) => parts.native.close()).catch(() => undefined)
@@ -104,7 +104,7 @@ export class Engine implements AsyncDisposable {
     const { signal } = options
     signal?.throwIfAborted()
     const createdAt = performance.now()
-    const tokens = await promptTokens(options, this.#tokenizer, (override) => this.#template.get(override))
+    const tokens = await promptTokens(options, this.#tokenizer, (override) => this.#template(override))
     signal?.throwIfAborted()
     this.#assertOpen()
     const request = new Request({
@@ -171,6 +171,13 @@ export class Engine implements AsyncDisposable {
     await this.close()
   }
 
+  #template(override: string | undefined): ChatTemplate {
+    const template = override === undefined ? this.#templates.own : this.#templates.make(override)
+    if (template === undefined)
+      throw new AgentInferError('ERR_CHAT_TEMPLATE', 'the model has no chat template: pass chatTemplate, or use prompt')
+    return template
+  }
+
   #assertOpen(): void {
     if (this.#closing) throw new AgentInferError('ERR_CLOSED', 'the engine is closed')
   }
@@ -204,28 +211,6 @@ export class Engine implements AsyncDisposable {
       ...(allowedIds !== undefined && { allowedIds: Int32Array.from(allowedIds) }),
       ...(logprobs !== undefined && { logprobs: true, topLogprobs: logprobs }),
     }
-  }
-}
-
-/** The model's chat template, and those that requests bring. */
-class ChatTemplates {
-  readonly #own: ChatTemplate | undefined
-  readonly #make: (source: string) => ChatTemplate
-  private constructor(own: ChatTemplate | undefined, make: (source: string) => ChatTemplate) {
-    this.#own = own
-    this.#make = make
-  }
-
-  static async load(folder: string): Promise<ChatTemplates> {
-    const { own, make } = await loadChatTemplate(folder)
-    return new ChatTemplates(own, make)
-  }
-
-  get(override: string | undefined): ChatTemplate {
-    if (override !== undefined) return this.#make(override)
-    if (this.#own === undefined)
-      throw new AgentInferError('ERR_CHAT_TEMPLATE', 'the model has no chat template: pass chatTemplate, or use prompt')
-    return this.#own
   }
 }
 

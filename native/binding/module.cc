@@ -9,11 +9,12 @@
 #include "binding/convert.h"
 #include "binding/engine_object.h"
 #include "binding/instance.h"
+#include "binding/quantize_task.h"
 #include "binding/result.h"
 #include "binding/task.h"
 #include "binding/tokenizer_object.h"
 #include "engine/loaded_engine.h"
-#include "model/quantize.h"
+#include "model/tensor_names.h"
 
 namespace agentinfer {
 namespace {
@@ -88,6 +89,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["NativeEngine"] = engine;
   exports["openTokenizer"] = Napi::Function::New(env, TokenizerObject::open);
   exports["inspect"] = Napi::Function::New(env, inspect);
+  exports["quantize"] = Napi::Function::New(env, quantize);
   exports["cpu"] = Napi::Function::New(env, cpu);
   exports["contract"] = contract(env);
   return exports;

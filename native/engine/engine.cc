@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "tensor/check.h"
 
 namespace agentinfer {
 namespace {

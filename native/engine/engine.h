@@ -19,6 +19,7 @@
 #include "kv/prefix_index.h"
 #include "kv/reservation.h"
 #include "model/decoder.h"
+#include "tensor/check.h"
 
 namespace agentinfer {
 
