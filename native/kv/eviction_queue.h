@@ -22,7 +22,7 @@ class EvictionQueue {
   // The first to go, or -1.
   int32_t top(double now);
   // a goes before b.
-  bool before(int32_t a_item, const RetentionKey& a, int32_t b_item, const RetentionKey& b, double now);
+  bool before(int32_t a_item, const RetentionKey& a, int32_t b_item, const RetentionKey& b, double now) const;
   const RetentionKey& key(int32_t item) const { return keys_[static_cast<size_t>(item)]; }
   int size() const { return static_cast<int>(expired_.items.size() + live_.items.size()); }
   void check() const;  // kInternal unless the heaps are in order and agree with each other

@@ -66,8 +66,9 @@ enum class MissCause : uint8_t {
   kNone,       // everything asked for is indexed
   kNeverSeen,  // the content from `index` on was not indexed, or was forgotten too long ago to know
   kEvicted,    // it was indexed and evicted
-  kSalt,       // indexed under another of the salts the caller named as its own
-  kPartial,    // only the unfinished last block is left, which is reused by copy from a longer or shorter one
+  kSalt,       // more of it is indexed under another of the salts the caller named as its own
+  kPartial,    // a partial tail ends at `index`: all that was computed before is reused, and what follows is
+               // new
 };
 std::string_view miss_cause_name(MissCause cause);  // "none", "never-seen", "evicted", "salt", "partial"
 
@@ -164,30 +165,45 @@ class PrefixIndex {
  private:
   friend class Reservation;
 
-  // prefix_index.cc
+  // prefix_look.cc
   void match_path(std::span<const int32_t> tokens, ChainCursor& cursor) const;
   void match_partial(std::span<const int32_t> tokens, ChainCursor& cursor) const;
+  bool was_evicted(uint64_t salt, int32_t parent, std::span<const int32_t> rest, int common) const;
+
+  // prefix_index.cc
+  void resume_publishing(ChainCursor& cursor, const BlockTable& table) const;
   bool publish_next(ChainCursor& cursor, std::span<const int32_t> tokens, BlockTable& table);
   bool adopt(int32_t node, size_t index, BlockTable& table);
   int32_t insert(uint64_t salt, int32_t parent, std::span<const int32_t> tokens, int32_t block);
-  void publish_tail(ChainCursor& cursor, int32_t record, std::span<const int32_t> tail, int32_t block);
+  int32_t publish_tail(uint64_t salt, int32_t parent, std::span<const int32_t> tail, int32_t block);
   void set_tip(int32_t record, int32_t node);
+  void pin(int32_t block);      // one more reference, for an indexed or a private block
+  void pin_node(int32_t node);  // on the device or kToHost (whose move is cancelled)
+  void unpin(int32_t block);
 
   // prefix_room.cc
   Room make_room(int count, double now);  // kTaken: `count` blocks are free
   bool evict_one(double now);
+  bool host_slot_for(int32_t node, double now, int32_t* slot);
   bool move_to_host(int32_t node, double now);
   void drop(int32_t node);  // with everything below it, which must not be on the device
   void remove_leaf(int32_t node, bool evicted);
   void requeue(int32_t node);  // after anything that its place in the queues depends on
   RetentionKey device_key(int32_t node) const;
-  void pin(int32_t block);      // one more reference, for an indexed or private block
-  void pin_node(int32_t node);  // on the device or kToHost (whose move is cancelled)
-  void unpin(int32_t block);
+  RetentionKey host_key(int32_t node) const;
+  // Pins the device hits of the cursor, brings host hits back and takes a block for a partial hit; appends to
+  // `blocks`.
+  Room share(const ChainCursor& cursor, double now, bool device_only, std::vector<int32_t>& blocks,
+             std::optional<BlockCopy>& copy);
   void cancel_move(int32_t node);                     // kToHost -> kDevice
   void attach_block(int32_t node, int32_t block);     // kHost -> kDevice, content computed again
   void start_from_host(int32_t node, int32_t block);  // kHost -> kFromHost
-  void leave_host_owner(int32_t node);                // back to the device: its owner's tip follows
+  void enter_device(int32_t node);                    // what these three have in common
+
+  // prefix_check.cc
+  void check_node(int32_t node) const;
+  void check_siblings(std::span<const int32_t> siblings) const;
+  void list_siblings(int32_t root, std::vector<int32_t>& out) const;  // in order
 
   BlockPool& pool_;
   PrefixIndexOptions options_;

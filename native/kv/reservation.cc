@@ -1,0 +1,102 @@
+#include "kv/reservation.h"
+
+#include <utility>
+
+#include "tensor/check.h"
+
+namespace agentinfer {
+
+Reservation::Reservation(Reservation&& other) noexcept
+    : index_(other.index_),
+      blocks_(std::exchange(other.blocks_, {})),
+      copy_(std::exchange(other.copy_, std::nullopt)),
+      committed_copy_(std::exchange(other.committed_copy_, std::nullopt)),
+      computed_(std::exchange(other.computed_, 0)),
+      opened_(std::exchange(other.opened_, false)) {}
+
+Reservation& Reservation::operator=(Reservation&& other) noexcept {
+  if (this == &other) return *this;
+  drop();
+  index_ = other.index_;
+  blocks_ = std::exchange(other.blocks_, {});
+  copy_ = std::exchange(other.copy_, std::nullopt);
+  committed_copy_ = std::exchange(other.committed_copy_, std::nullopt);
+  computed_ = std::exchange(other.computed_, 0);
+  opened_ = std::exchange(other.opened_, false);
+  return *this;
+}
+
+Room Reservation::take_hits(const ChainCursor& cursor, double now, bool device_only) {
+  ensure(blocks_.empty() && !opened_, "reservation: hits must be taken first");
+  const PrefixMatch& match = cursor.match();
+  const int64_t blocks = device_only ? match.device() : match.blocks();
+  const int partial = device_only ? 0 : match.partial_tokens;
+  const Room room = index_->share(cursor, now, device_only, blocks_, copy_);
+  if (room != Room::kTaken) return room;
+  computed_ = blocks * index_->pool().block_size() + partial;
+  opened_ = true;
+  return room;
+}
+
+Room Reservation::fork(const BlockTable& parent, double now) {
+  ensure(blocks_.empty() && !opened_, "reservation: a fork must be taken first");
+  const size_t size = static_cast<size_t>(parent.block_size()),
+               computed = static_cast<size_t>(parent.computed());
+  const std::span<const int32_t> full = parent.blocks().first(computed / size);
+  const bool partial = computed % size != 0;
+  blocks_.reserve(full.size() + 1);
+  if (partial) {
+    const Room room = index_->make_room(1, now);
+    if (room != Room::kTaken) return room;
+  }
+  for (int32_t block : full) {
+    index_->pin(block);
+    blocks_.push_back(block);
+  }
+  if (partial) {
+    const int32_t from = parent.blocks()[full.size()];
+    index_->pin(from);
+    copy_ = BlockCopy{from, index_->pool().allocate()};
+    blocks_.push_back(copy_->to);
+  }
+  computed_ = parent.computed();
+  opened_ = true;
+  return Room::kTaken;
+}
+
+Room Reservation::take(int count, double now) {
+  if (count <= 0) return Room::kTaken;
+  blocks_.reserve(blocks_.size() + static_cast<size_t>(count));
+  const Room room = index_->make_room(count, now);
+  if (room != Room::kTaken) return room;
+  for (int i = 0; i < count; ++i) blocks_.push_back(index_->pool().allocate());
+  return room;
+}
+
+int Reservation::blocks_needed(int64_t tokens) const {
+  const int64_t size = index_->pool().block_size();
+  const int64_t missing = (tokens + size - 1) / size - static_cast<int64_t>(blocks_.size());
+  return missing > 0 ? static_cast<int>(missing) : 0;
+}
+
+void Reservation::commit(BlockTable& table) {
+  ensure(!opened_ || table.blocks().empty(), "reservation: shared blocks must come first in a table, it has ",
+         table.blocks().size());
+  table.append(blocks_);
+  if (opened_) table.set_computed(computed_);
+  committed_copy_ = std::exchange(copy_, std::nullopt);
+  blocks_.clear();
+  computed_ = 0;
+  opened_ = false;
+}
+
+void Reservation::drop() noexcept {
+  if (copy_) index_->release(copy_->from);
+  if (!blocks_.empty()) index_->release(blocks_);
+  blocks_.clear();
+  copy_.reset();
+  computed_ = 0;
+  opened_ = false;
+}
+
+}  // namespace agentinfer
