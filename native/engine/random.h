@@ -14,7 +14,7 @@ std::array<uint32_t, 4> philox4x32(const std::array<uint32_t, 4>& counter,
 // One word for each purpose that draws at the same position.
 enum class RandomStream : uint32_t { kSample = 0, kTest = 0xffffffffu };
 
-// In the open interval (0, 1), on a grid of 2^-53; key = seed, counter = (position, stream).
+// In the open interval (0, 1), on the grid (i + 1/2) 2^-52; key = seed, counter = (position, stream).
 double uniform(uint64_t seed, uint64_t position, RandomStream stream = RandomStream::kSample);
 
 }  // namespace agentinfer

@@ -93,34 +93,23 @@ class Sampler {
   struct Candidate {
     float logit = 0;
     int32_t token = 0;
+    float weight = 0;  // exp((logit - highest) / temperature)
   };
   static bool before(const Candidate& a, const Candidate& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
   }
 
-  std::span<const float> adjust(std::span<const float> logits, const SamplingParams& params,
-                                const TokenHistory& history);
+  std::span<const float> adjust(std::span<const float> logits, const SamplingParams& params, const TokenHistory& history);
   void penalise(const SamplingParams& params, const TokenHistory& history);
-  void group_maxima(std::span<const float> logits);
-  Candidate highest(std::span<const float> logits) const;
   void report_logprobs(std::span<const float> logits, const SamplingParams& params, SampleResult& result);
-  double log_sum_exp(std::span<const float> logits, float maximum) const;
-  int32_t draw(std::span<const float> logits, const SamplingParams& params, float maximum, double u);
-  int32_t draw_all(std::span<const float> logits, double u);
-  int32_t draw_candidates(double u);
-  void gather_top(std::span<const float> logits, size_t count);
-  void gather_above(std::span<const float> logits, float threshold);
-  void cut_top_p(double mass);
-  double weigh_all(std::span<const float> logits, float maximum, float temperature);
+  void gather(std::span<const float> logits, const SamplingParams& params, float highest);
+  void sort_first(size_t count);
+  void cut_top_p(float top_p);
+  int32_t draw(double u) const;
 
   int vocabulary_;
-  double unit_;  // the integer weight of probability ratio 1: sums of weights are exact in a double
-  std::vector<float> adjusted_;        // [vocabulary] logits after steps 2 to 5, if there are any
-  std::vector<float> maxima_;          // of each group of 64 logits, NaN left out
-  std::vector<float> ratios_;          // [vocabulary] exp((logit - maximum) / temperature)
-  std::vector<double> group_weights_;  // integer weights summed by group
-  std::vector<Candidate> candidates_;  // [vocabulary] capacity
-  std::vector<double> weights_;        // of the candidates
+  std::vector<float> adjusted_;         // [vocabulary] logits after steps 2 to 5, if there are any
+  std::vector<Candidate> candidates_;   // [vocabulary] capacity
   std::vector<TokenLogprob> top_, chosen_;
 };
 

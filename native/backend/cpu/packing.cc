@@ -4,9 +4,12 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <exception>
+#include <vector>
 
 #include "backend/cpu/kernels.h"
 #include "tensor/check.h"
+#include "tensor/quantize_row.h"
 
 namespace agentinfer {
 namespace {
@@ -86,38 +89,36 @@ void pack_bf16_panel(const LinearSource& source, int64_t panel, PackedWeights& p
   }
 }
 
-// Scale of a source row, over all of its columns, so that it does not depend on how columns are cut.
-float row_scale(const SourceRow& from) {
-  if (from.slice->row_scale != nullptr) return read_element(*from.slice->row_scale, from.row);
-  const int64_t columns = tensor_columns(*from.slice);
-  float highest = 0;
-  for (int64_t i = 0; i < columns; ++i) {
-    const float magnitude = std::fabs(read_element(*from.slice->tensor, from.row * columns + i));
-    if (!(magnitude <= 3.4028234e38f))
-      fail(ErrorCode::kModelInvalid, from.slice->tensor->name, ": row ", from.row, " holds a value that is not finite");
-    highest = std::max(highest, magnitude);
+// A source row in int8, and its scale: as stored, or quantised over all of its columns, so that the result does not depend on how
+// columns are cut.
+float int8_row(const SourceRow& from, std::vector<float>& values, std::vector<int8_t>& row) {
+  const TensorView& tensor = *from.slice->tensor;
+  const auto columns = static_cast<size_t>(tensor_columns(*from.slice));
+  row.resize(columns);
+  if (from.slice->row_scale != nullptr) {
+    std::memcpy(row.data(), tensor.data.data() + static_cast<size_t>(from.row) * columns, columns);
+    return read_element(*from.slice->row_scale, from.row);
   }
-  return highest / 127.0f;
-}
-
-int8_t quantised(const SourceRow& from, int64_t column, float inverse) {
-  const int64_t index = from.row * tensor_columns(*from.slice) + from.slice->col_begin + column;
-  if (from.slice->row_scale != nullptr) return element<int8_t>(*from.slice->tensor, index);
-  return static_cast<int8_t>(std::clamp(std::nearbyintf(read_element(*from.slice->tensor, index) * inverse), -127.0f, 127.0f));
+  values.resize(columns);
+  read_floats(tensor, from.row * static_cast<int64_t>(columns), values);
+  const float scale = quantize_row(values, row);
+  if (std::isnan(scale)) fail(ErrorCode::kModelInvalid, tensor.name, ": row ", from.row, " holds a value that is not finite");
+  return scale;
 }
 
 void pack_int8_panel(const LinearSource& source, int64_t panel, PackedWeights& packed) {
   int8_t* out = packed.weights.as<int8_t>() + panel * packed.k4() * kPanelColumns * 4;
   const int64_t end = std::min<int64_t>(kPanelColumns, packed.columns - panel * kPanelColumns);
+  std::vector<float> values;
+  std::vector<int8_t> row;
   for (int64_t column = 0; column < end; ++column) {
     const SourceRow from = source_row(source, panel * kPanelColumns + column);
-    const float scale = row_scale(from);
-    const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    const float scale = int8_row(from, values, row);
+    const int8_t* weights = row.data() + from.slice->col_begin;
     int32_t sum = 0;
     for (int64_t k = 0; k < packed.k; ++k) {
-      const int8_t value = quantised(from, k, inverse);
-      out[(k / 4 * kPanelColumns + column) * 4 + k % 4] = value;
-      sum += value;
+      out[(k / 4 * kPanelColumns + column) * 4 + k % 4] = weights[k];
+      sum += weights[k];
     }
     packed.scale.as<float>()[panel * kPanelColumns + column] = scale;
     packed.column_sum.as<int32_t>()[panel * kPanelColumns + column] = sum;
