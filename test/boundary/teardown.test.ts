@@ -47,14 +47,13 @@ test('an uncaught error with work queued', async () => {
 
 test('two worker threads with engines of their own; one is terminated in mid-generation', async () => {
   const worker = JSON.stringify(`
-    const { parentPort } = require('node:worker_threads');
-    import('agentinfer').then(async ({ Engine }) => {
-      const engine = await Engine.open({ model: ${model}, maxContext: 512, threads: 1 });
-      const stream = engine.generate({ tokens: [5, 6, 7], maxTokens: 300, ignoreEos: true, sampling: { temperature: 0 } });
-      for await (const delta of stream) parentPort.postMessage(delta.tokens.length);
-      await engine.close();
-      parentPort.postMessage('done');
-    })`)
+    import { parentPort } from 'node:worker_threads';
+    import { Engine } from 'agentinfer';
+    const engine = await Engine.open({ model: ${model}, maxContext: 512, threads: 1 });
+    const stream = engine.generate({ tokens: [5, 6, 7], maxTokens: 300, ignoreEos: true, sampling: { temperature: 0 } });
+    for await (const delta of stream) parentPort.postMessage(delta.tokens.length);
+    await engine.close();
+    parentPort.postMessage('done')`)
   const ended = await run(`import { Worker } from 'node:worker_threads';
     const start = () => new Worker(${worker}, { eval: true });
     const victim = start(), survivor = start();
