@@ -169,7 +169,15 @@ void EngineThread::unref(Napi::Env env) {
 void EngineThread::call_js(Napi::Env env, Napi::Function callback, std::nullptr_t*, Event* event) {
   const std::unique_ptr<Event> owned(event);
   // Without an environment the queue is only being emptied.
-  if (static_cast<napi_env>(env) != nullptr && !callback.IsEmpty()) (*owned)(env, callback);
+  if (static_cast<napi_env>(env) == nullptr || callback.IsEmpty()) return;
+  const Napi::HandleScope scope(env);
+  try {
+    (*owned)(env, callback);
+  } catch (const Napi::Error& error) {
+    // The listener threw, or the environment (a terminated worker) runs no JavaScript any more and nobody is left to tell:
+    // then the macro NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS makes this do nothing.
+    error.ThrowAsJavaScriptException();
+  }
 }
 
 }  // namespace agentinfer
