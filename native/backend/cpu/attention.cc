@@ -9,109 +9,176 @@
 namespace agentinfer {
 namespace {
 
-constexpr int kTileRows = 28;            // query rows times heads that share a pass over K and V
+constexpr int kTileRows = 56;  // query rows times heads that share a pass over K and V
 constexpr int kMaxChunkBlocks = kMaxAttentionChunk / 16;
-constexpr int kMaxGroup = 256;           // query heads that share a kv head
+constexpr int kMaxGroup = 256;         // query heads that share a kv head
+constexpr int kSplitPositions = 1024;  // about: a split is a whole number of chunks
+constexpr int kTilesPerWorker = 4;     // fewer than this, and splits are handed out separately
 
 }  // namespace
-
-struct CpuAttention::Work {
-  float *q, *out, *scores, *max, *sum;
-};
 
 CpuAttention::CpuAttention(const AttentionShape& shape, const StepShape& step, int workers)
     : shape_(shape),
       group_(shape.heads / shape.kv_heads),
       tile_rows_(std::max(kTileRows, group_)),
       width_((shape.head_dim + 31) / 32 * 32),
-      work_floats_(static_cast<size_t>(tile_rows_) * (2 * static_cast<size_t>(width_) + kMaxAttentionChunk + 2) + 64) {
+      workers_(workers),
+      state_floats_(static_cast<size_t>(tile_rows_) * static_cast<size_t>(width_ + 2)) {
   if (group_ > kMaxGroup)
-    fail(ErrorCode::kModelUnsupported, group_, " query heads for a kv head, at most ", kMaxGroup, " are supported");
+    fail(ErrorCode::kModelUnsupported, group_, " query heads for a kv head, at most ", kMaxGroup,
+         " are supported");
+  work_floats_ =
+      static_cast<size_t>(tile_rows_) * static_cast<size_t>(width_ + kMaxAttentionChunk) + 2 * state_floats_;
+  work_floats_ = (work_floats_ + 63) / 64 * 64;
   memory_ = Memory(work_floats_ * sizeof(float) * static_cast<size_t>(workers), "attention work memory");
+  // A chunk holds at least half of kMaxAttentionChunk, so a split at least half of kSplitPositions.
+  max_parts_ = workers == 1 ? 0 : kTilesPerWorker * workers * (step.max_context / (kSplitPositions / 2) + 1);
+  parts_memory_ =
+      Memory(state_floats_ * sizeof(float) * static_cast<size_t>(max_parts_), "attention work memory");
+  parts_.reserve(static_cast<size_t>(max_parts_));
   // At most one tile more than full ones for each sequence and kv head.
   const int rows = tile_rows_ / group_;
-  tiles_.reserve(static_cast<size_t>(step.max_rows / rows + step.max_sequences + 1) * static_cast<size_t>(shape.kv_heads));
+  tiles_.reserve(static_cast<size_t>(step.max_rows / rows + step.max_sequences + 1) *
+                 static_cast<size_t>(shape.kv_heads));
 }
 
-CpuAttention::Work CpuAttention::work(int worker) {
-  float* base = memory_.as<float>() + work_floats_ * static_cast<size_t>(worker);
-  const auto rows = static_cast<size_t>(tile_rows_), width = static_cast<size_t>(width_);
-  return {.q = base,
-          .out = base + rows * width,
-          .scores = base + 2 * rows * width,
-          .max = base + 2 * rows * width + rows * kMaxAttentionChunk,
-          .sum = base + 2 * rows * width + rows * (kMaxAttentionChunk + 1)};
+int CpuAttention::position(const Tile& tile, int row) const {
+  return inputs_.positions[static_cast<size_t>(tile.begin + row / group_)];
 }
 
-void CpuAttention::begin_step(const StepInputs& inputs) {
+CpuAttention::State CpuAttention::state_at(float* memory) const {
+  return {memory, memory + tile_rows_, memory + 2 * tile_rows_};
+}
+
+void CpuAttention::begin_step(const StepInputs& inputs, int block_size) {
   inputs_ = inputs;
+  chunk_size_ = kMaxAttentionChunk / block_size * block_size;
+  split_size_ = std::max(1, kSplitPositions / chunk_size_) * chunk_size_;
   tiles_.clear();
+  parts_.clear();
   const int rows = tile_rows_ / group_;
+  int splits = 0;
   for (int s = 0; s < static_cast<int>(inputs.sequences.size()); ++s) {
     const StepSequence& sequence = inputs.sequences[static_cast<size_t>(s)];
-    for (int begin = sequence.query_begin; begin < sequence.query_end; begin += rows)
-      for (int head = 0; head < shape_.kv_heads; ++head)
-        tiles_.push_back({s, head, begin, std::min(sequence.query_end, begin + rows)});
+    for (int begin = sequence.query_begin; begin < sequence.query_end; begin += rows) {
+      const int end = std::min(sequence.query_end, begin + rows);
+      const int needed = inputs.positions[static_cast<size_t>(end - 1)] / split_size_ + 1;
+      for (int head = 0; head < shape_.kv_heads; ++head, splits += needed)
+        tiles_.push_back({s, head, begin, end, needed, splits});
+    }
   }
+  const int tiles = static_cast<int>(tiles_.size());
+  if (tiles >= kTilesPerWorker * workers_ || splits == tiles || splits > max_parts_) return;
+  for (int tile = 0; tile < tiles; ++tile)
+    for (int i = 0; i < tiles_[static_cast<size_t>(tile)].splits; ++i) parts_.push_back({tile, i});
 }
 
-void CpuAttention::run(const FloatKernels& kernels, ThreadPool& pool, CpuKvCache& cache, int layer, const CpuActivation& qkv,
-                       CpuActivation& out) {
-  pool.parallel_for(static_cast<int>(tiles_.size()), [&](int task, int worker) {
-    tile(kernels, cache, layer, tiles_[static_cast<size_t>(task)], qkv, out, worker);
+void CpuAttention::run(const FloatKernels& kernels, ThreadPool& pool, CpuKvCache& cache, int layer,
+                       const CpuActivation& qkv, CpuActivation& out) {
+  const Call call{kernels, cache, layer, qkv, out};
+  const int tiles = static_cast<int>(tiles_.size());
+  if (parts_.empty()) {
+    // Last tiles first: with a long prompt they see the most and take the longest.
+    pool.parallel_for(tiles, [&](int task, int worker) {
+      whole_tile(call, tiles_[static_cast<size_t>(tiles - 1 - task)], worker);
+    });
+    return;
+  }
+  pool.parallel_for(static_cast<int>(parts_.size()), [&](int index, int worker) {
+    const Part& mine = parts_[static_cast<size_t>(index)];
+    split(call, tiles_[static_cast<size_t>(mine.tile)], mine.split, worker, state_at(part(index)));
+  });
+  pool.parallel_for(tiles, [&](int task, int worker) {
+    const Tile& tile = tiles_[static_cast<size_t>(task)];
+    const State total = state_at(work(worker));
+    clear(tile, total);
+    for (int i = 0; i < tile.splits; ++i) fold(call, tile, i, state_at(part(tile.first_part + i)), total);
+    finish(call, tile, total);
   });
 }
 
-void CpuAttention::tile(const FloatKernels& kernels, CpuKvCache& cache, int layer, const Tile& tile, const CpuActivation& qkv,
-                        CpuActivation& out, int worker) {
-  const Work memory = work(worker);
-  const StepSequence& sequence = inputs_.sequences[static_cast<size_t>(tile.sequence)];
-  const int rows = (tile.end - tile.begin) * group_;
-  const auto head_offset = [&](int row) { return static_cast<int64_t>(tile.kv_head * group_ + row % group_) * shape_.head_dim; };
-  for (int row = 0; row < rows; ++row)
-    std::memcpy(memory.q + row * width_, qkv.row(tile.begin + row / group_) + head_offset(row),
-                static_cast<size_t>(shape_.head_dim) * sizeof(float));
-  std::fill_n(memory.max, rows, -std::numeric_limits<float>::infinity());
-  std::fill_n(memory.sum, rows, 0.0f);
-  std::fill_n(memory.out, rows * width_, 0.0f);
-
-  const int block_size = cache.layout.block_size;
-  const size_t head_bytes = cache.piece() / static_cast<size_t>(shape_.kv_heads) * static_cast<size_t>(tile.kv_head);
-  const int last = inputs_.positions[static_cast<size_t>(tile.end - 1)];
-  // A chunk is a whole number of blocks, whatever their size.
-  const int chunk_size = kMaxAttentionChunk / block_size * block_size;
-  for (int begin = 0; begin <= last; begin += chunk_size) {
-    const void* k_blocks[kMaxChunkBlocks];
-    const void* v_blocks[kMaxChunkBlocks];
-    int32_t limits[kMaxGroup];
-    for (int i = 0; i * block_size < std::min(chunk_size, last + 1 - begin); ++i) {
-      const int32_t block = sequence.block_table[static_cast<size_t>(begin / block_size + i)];
-      k_blocks[i] = cache.k(layer, block) + head_bytes;
-      v_blocks[i] = cache.v(layer, block) + head_bytes;
-    }
-    for (int row = 0; row < rows; ++row) {
-      const int seen = inputs_.positions[static_cast<size_t>(tile.begin + row / group_)] + 1 - begin;
-      limits[row] = std::clamp(seen, 0, chunk_size);
-    }
-    kernels.attention_chunk({.type = cache.type,
-                             .q = memory.q,
-                             .q_stride = width_,
-                             .rows = rows,
-                             .limit = limits,
-                             .k_blocks = k_blocks,
-                             .v_blocks = v_blocks,
-                             .block_size = block_size,
-                             .head_dim = shape_.head_dim,
-                             .scale = shape_.scale,
-                             .scores = memory.scores,
-                             .max = memory.max,
-                             .sum = memory.sum,
-                             .out = memory.out,
-                             .out_stride = width_});
+void CpuAttention::whole_tile(const Call& call, const Tile& tile, int worker) {
+  const State total = state_at(work(worker)), current = state_at(work(worker) + state_floats_);
+  clear(tile, total);
+  for (int i = 0; i < tile.splits; ++i) {
+    split(call, tile, i, worker, current);
+    fold(call, tile, i, current, total);
   }
-  for (int row = 0; row < rows; ++row)
-    kernels.attention_finish(memory.sum[row], memory.out + row * width_, shape_.head_dim,
-                             out.row(tile.begin + row / group_) + head_offset(row));
+  finish(call, tile, total);
+}
+
+void CpuAttention::clear(const Tile& tile, const State& state) const {
+  const int rows = rows_of(tile);
+  std::fill_n(state.max, rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(state.sum, rows, 0.0f);
+  std::fill_n(state.out, rows * width_, 0.0f);
+}
+
+// The running softmax of one split's positions, for the tile's rows that see any of them.
+void CpuAttention::split(const Call& call, const Tile& tile, int split, int worker, const State& state) {
+  clear(tile, state);
+  float* q = work(worker) + 2 * state_floats_;
+  for (int row = 0; row < rows_of(tile); ++row)
+    std::memcpy(
+        q + row * width_,
+        call.qkv.row(tile.begin + row / group_) + (tile.kv_head * group_ + row % group_) * shape_.head_dim,
+        static_cast<size_t>(shape_.head_dim) * sizeof(float));
+  const int last = std::min(position(tile, rows_of(tile) - 1), (split + 1) * split_size_ - 1);
+  for (int begin = split * split_size_; begin <= last; begin += chunk_size_)
+    chunk(call, tile, begin, worker, state);
+}
+
+void CpuAttention::chunk(const Call& call, const Tile& tile, int begin, int worker, const State& state) {
+  CpuKvCache& cache = call.cache;
+  const int block_size = cache.layout.block_size, rows = rows_of(tile);
+  const size_t head_bytes =
+      cache.piece() / static_cast<size_t>(shape_.kv_heads) * static_cast<size_t>(tile.kv_head);
+  const auto& table = inputs_.sequences[static_cast<size_t>(tile.sequence)].block_table;
+  const void* k_blocks[kMaxChunkBlocks];
+  const void* v_blocks[kMaxChunkBlocks];
+  const int visible = std::min(chunk_size_, position(tile, rows - 1) + 1 - begin);
+  for (int i = 0; i * block_size < visible; ++i) {
+    const int32_t block = table[static_cast<size_t>(begin / block_size + i)];
+    k_blocks[i] = cache.k(call.layer, block) + head_bytes;
+    v_blocks[i] = cache.v(call.layer, block) + head_bytes;
+  }
+  int32_t limits[kMaxGroup];
+  int first = 0;  // rows before it end before this chunk
+  for (int row = 0; row < rows; ++row) {
+    limits[row] = std::clamp(position(tile, row) + 1 - begin, 0, chunk_size_);
+    if (limits[row] == 0) first = row + 1;
+  }
+  float* q = work(worker) + 2 * state_floats_;
+  call.kernels.attention_chunk({.type = cache.type,
+                                .q = q + first * width_,
+                                .q_stride = width_,
+                                .rows = rows - first,
+                                .limit = limits + first,
+                                .k_blocks = k_blocks,
+                                .v_blocks = v_blocks,
+                                .block_size = block_size,
+                                .head_dim = shape_.head_dim,
+                                .scale = shape_.scale,
+                                .scores = q + tile_rows_ * width_,
+                                .max = state.max + first,
+                                .sum = state.sum + first,
+                                .out = state.out + first * width_,
+                                .out_stride = width_});
+}
+
+void CpuAttention::fold(const Call& call, const Tile& tile, int split, const State& part,
+                        const State& total) const {
+  for (int row = 0; row < rows_of(tile); ++row)
+    if (position(tile, row) >= split * split_size_)
+      call.kernels.attention_fold(total.max + row, total.sum + row, total.out + row * width_, part.max[row],
+                                  part.sum[row], part.out + row * width_, width_);
+}
+
+void CpuAttention::finish(const Call& call, const Tile& tile, const State& total) const {
+  for (int row = 0; row < rows_of(tile); ++row)
+    call.kernels.attention_finish(
+        total.sum[row], total.out + row * width_, shape_.head_dim,
+        call.out.row(tile.begin + row / group_) + (tile.kv_head * group_ + row % group_) * shape_.head_dim);
 }
 
 }  // namespace agentinfer

@@ -17,17 +17,23 @@ struct KvF32 {
 };
 
 constexpr int kWideVecs = kLanes >= 16 ? 2 : 16 / kLanes;  // vectors in a tile: 32 positions or dims, or 16
+constexpr int kPrefetchRows = 4;
 constexpr int kRowsByRegisters = kAccumulators / kWideVecs;
 constexpr int kAttentionRows = kRowsByRegisters < kMaxTileRows ? kRowsByRegisters : kMaxTileRows;
 
+// `next`: read by a later tile, a cache line fetched for each d.
 template <int R, int V, typename T>
-void score_tile(const AttentionChunk& a, int row, const typename T::Element* k, float* scores) {
+void score_tile(const AttentionChunk& a, int row, const typename T::Element* k, float* scores, const char* next_k, const char* next_v) {
   Vec sum[R][V];
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) sum[r][v] = zero();
   const float* q = a.q + row * a.q_stride;
   const int64_t stride = a.q_stride;
   for (int d = 0; d < a.head_dim; ++d, ++q, k += a.block_size) {
+    if (R <= kPrefetchRows) {
+      __builtin_prefetch(next_k + d * 64);
+      __builtin_prefetch(next_v + d * 64, 0, 2);
+    }
     Vec keys[V];
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) keys[v] = T::get(k + v * kLanes);
@@ -53,11 +59,15 @@ void score_rows(const AttentionChunk& a, int row) {
   for (int position = 0; position < limit;) {
     const auto* block = static_cast<const typename T::Element*>(a.k_blocks[position / a.block_size]);
     const int inside = position % a.block_size;
+    // With few rows memory is the limit: ask for this block's values (needed after the scores) and for the next block's keys.
+    const auto* values = static_cast<const char*>(a.v_blocks[position / a.block_size]);
+    const int after = position / a.block_size + 1;
+    const auto* keys = static_cast<const char*>(after * a.block_size < limit ? a.k_blocks[after] : a.k_blocks[0]);
     if (limit - position >= kWide && a.block_size - inside >= kWide) {
-      score_tile<R, kWideVecs, T>(a, row, block + inside, scores + position);
+      score_tile<R, kWideVecs, T>(a, row, block + inside, scores + position, keys, values);
       position += kWide;
     } else {
-      score_tile<R, 16 / kLanes, T>(a, row, block + inside, scores + position);
+      score_tile<R, 16 / kLanes, T>(a, row, block + inside, scores + position, keys, values);
       position += 16;
     }
   }

@@ -18,6 +18,20 @@ constexpr int int8_vecs_for(int rows) {
   return vecs;
 }
 
+// As for bf16: a lone pass over the columns fetches ahead of itself, several share the next panel's four lines of each step.
+template <int V>
+inline void int8_prefetch(const MatmulInt8& m, int64_t panel, int column, int64_t k, const int8_t* w) {
+  constexpr int kPasses = kVecsPerPanel / V, kLines = kPasses < 4 ? 4 / kPasses : 1;
+  const int8_t* next = m.w + ((panel + 1) * m.k4 * 4 + (column / (V * kLanes) * m.k4 + k) * kLines) * 64;
+#pragma GCC unroll 4
+  for (int line = 0; line < kLines; ++line) {
+    if (kPasses == 1)
+      __builtin_prefetch(w + kInt8PrefetchBytes + line * 64);
+    else
+      __builtin_prefetch(next + line * 64, 0, 2);
+  }
+}
+
 template <int R, int V, bool kPrefetch>
 void int8_tile(const MatmulInt8& m, int64_t panel, int row, int column) {
   Acc sum[R][V];
@@ -31,10 +45,7 @@ void int8_tile(const MatmulInt8& m, int64_t panel, int row, int column) {
   const int64_t stride = m.x_stride;
   const int8_t* w = m.w + (panel * m.k4 * kPanelColumns + column) * 4;
   for (int64_t k = 0; k < m.k4; ++k, x += 4, w += kPanelColumns * 4) {
-    if (kPrefetch) {
-#pragma GCC unroll 4
-      for (int line = 0; line < 4; ++line) __builtin_prefetch(w + kInt8PrefetchBytes + line * 64);
-    }
+    if (kPrefetch) int8_prefetch<V>(m, panel, column, k, w);
     WeightVec weights[V];
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) weights[v] = load_weights(w + v * kLanes * 4);
@@ -65,7 +76,7 @@ void int8_rows(const MatmulInt8& m, int64_t panel, int row, int rows) {
   }
   constexpr int kVecs = int8_vecs_for(R);
   for (int column = 0; column < kPanelColumns; column += kVecs * kLanes) {
-    if (row == 0 && column == 0)
+    if (row == 0 && column < 4 * kVecs * kLanes)
       int8_tile<R, kVecs, true>(m, panel, row, column);
     else
       int8_tile<R, kVecs, false>(m, panel, row, column);

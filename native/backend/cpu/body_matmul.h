@@ -31,10 +31,17 @@ struct Bf16Weights {  // straight from the panel
       w[2 * i + 1] = floats(and_i(pairs, broadcast_i(static_cast<int32_t>(0xffff0000u))));
     }
   }
-  void prefetch(int64_t k) const {
-    const char* ahead = reinterpret_cast<const char*>(data + k * 32) + kPrefetchBytes;
-    __builtin_prefetch(ahead);
-    __builtin_prefetch(ahead + 64);
+  // Steady reading in every pass over the columns: a lone pass fetches what it needs next itself; of several, the first two
+  // fetch half each of the next block of k, so that memory is busy in both.
+  template <int P>
+  void prefetch(int64_t k, int64_t k_count, int pair) const {
+    const char* base = reinterpret_cast<const char*>(data);
+    if (P == kPairsPerPanel) {
+      __builtin_prefetch(base + k * 128 + kPrefetchBytes);
+      __builtin_prefetch(base + k * 128 + kPrefetchBytes + 64);
+    } else {
+      __builtin_prefetch(base + k_count * 128 + (pair / P * k_count + k) * 64, 0, 2);
+    }
   }
 };
 
@@ -47,7 +54,8 @@ struct ConvertedWeights {  // [tile of P pairs][k][2 * P vectors]
 #pragma GCC unroll 16
     for (int i = 0; i < 2 * P; ++i) w[i] = load(row + i * kLanes);
   }
-  void prefetch(int64_t) const {}
+  template <int P>
+  void prefetch(int64_t, int64_t, int) const {}
 };
 
 struct Tile {
@@ -73,7 +81,7 @@ void matmul_tile(const Tile& t, const W& weights, int pair) {
   const float* x = t.x;
   const int64_t stride = t.x_stride;
   for (int64_t k = 0; k < t.k_count; ++k, ++x) {
-    if (kPrefetch) weights.prefetch(k);
+    if (kPrefetch) weights.template prefetch<P>(k, t.k_count, pair);
     Vec w[2 * P];
     weights.template load_step<P>(k, pair, w);
 #pragma GCC unroll 16
@@ -98,7 +106,7 @@ template <int R, typename W, bool kConverted>
 void matmul_rows(const Tile& tile, const W& weights, bool prefetch) {
   constexpr int kPairs = kConverted ? pairs_for(kMaxTileRows) : pairs_for(R);
   for (int pair = 0; pair < kPairsPerPanel; pair += kPairs) {
-    if (prefetch && pair == 0)
+    if (prefetch && pair < 2 * kPairs)
       matmul_tile<R, kPairs, true>(tile, weights, pair);
     else
       matmul_tile<R, kPairs, false>(tile, weights, pair);

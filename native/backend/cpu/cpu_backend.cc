@@ -22,7 +22,8 @@ namespace agentinfer {
 namespace {
 
 constexpr int kMaxThreads = 256;
-constexpr int kTasksPerThread = 4;        // of a matrix product: enough to even out a thread that is held up
+constexpr int kTasksPerThread = 16;       // of a matrix product: enough to even out a thread that is held up
+constexpr int kManyRows = 64;
 constexpr int64_t kInlineElements = 8192; // row-wise work below this is not worth handing out
 
 template <typename To, typename From>
@@ -104,7 +105,7 @@ class CpuBackendImpl final : public CpuBackend {
   void begin_step(const StepInputs& inputs, KvCache& cache) override {
     inputs_ = inputs;
     cache_ = &as<CpuKvCache>(cache);
-    attention_->begin_step(inputs);
+    attention_->begin_step(inputs, cache.layout.block_size);
     const auto half = static_cast<int64_t>(inv_freq_.size());
     for_rows(rows(), half * 16, [&](int64_t row) {
       for (int64_t i = 0; i < half; ++i) {
@@ -252,10 +253,12 @@ class CpuBackendImpl final : public CpuBackend {
     });
   }
 
-  // Splits the panels of a product into tasks: body(first panel, panels, worker).
+  // Splits the panels of a product into tasks: body(first panel, panels, worker). Few rows: small tasks, to share the memory's
+  // bandwidth to the end. Many rows: panels enough to use each block of rows again while it is in cache.
   template <typename Body>
-  void for_panels(int64_t panels, const Body& body) {
-    const int64_t tasks = std::min<int64_t>(panels, int64_t{kTasksPerThread} * pool_.size());
+  void for_panels(int64_t panels, int count, const Body& body) {
+    const int64_t least = count < kManyRows ? 1 : 4;
+    const int64_t tasks = std::clamp<int64_t>(panels / least, 1, int64_t{kTasksPerThread} * pool_.size());
     pool_.parallel_for(static_cast<int>(tasks), [&](int64_t task, int worker) {
       const int64_t first = panels * task / tasks, end = panels * (task + 1) / tasks;
       body(first, end - first, worker);
@@ -263,7 +266,7 @@ class CpuBackendImpl final : public CpuBackend {
   }
 
   void bf16(const CpuActivation& x, const PackedWeights& w, int count, CpuActivation& out) {
-    for_panels(w.panels, [&](int64_t first, int64_t panels, int worker) {
+    for_panels(w.panels, count, [&](int64_t first, int64_t panels, int worker) {
       kernels_.floats->matmul({.x = x.row(0),
                                .x_stride = x.stride,
                                .rows = count,
@@ -279,7 +282,7 @@ class CpuBackendImpl final : public CpuBackend {
 
   void int8(const CpuActivation& x, const PackedWeights& w, int count, CpuActivation& out) {
     quantize(x, w.k4() * 4, count);
-    for_panels(w.panels, [&](int64_t first, int64_t panels, int) {
+    for_panels(w.panels, count, [&](int64_t first, int64_t panels, int) {
       const int64_t column = first * kPanelColumns;
       kernels_.int8->matmul({.x = x.quantized.as<int8_t>(),
                              .x_stride = x.quantized_stride,

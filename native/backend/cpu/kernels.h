@@ -53,7 +53,7 @@ struct AttentionChunk {
   const float* q;         // [rows][head_dim]
   int64_t q_stride;
   int rows;
-  const int32_t* limit;   // positions of the chunk that each row sees, >= 0, not decreasing from row to row
+  const int32_t* limit;   // positions of the chunk that each row sees, > 0, not decreasing from row to row
   const void* const* k_blocks;  // of the chunk's blocks, this kv head: [head_dim][block_size]
   const void* const* v_blocks;  // [block_size][head_dim]; readable some vectors past the end
   int block_size;         // a multiple of 16

@@ -66,7 +66,10 @@ void ThreadPool::run(int tasks, Call call, const void* context) {
   epoch_.notify_all();
   while (run_one(generation, 0)) {
   }
-  while (unfinished_.load(std::memory_order_acquire) != 0) pause();
+  for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) {
+    if (spins < kSpins) pause();
+    else std::this_thread::yield();  // the last task's thread may have lost its core
+  }
 }
 
 bool ThreadPool::run_one(uint32_t generation, int worker) {
