@@ -22,13 +22,17 @@ namespace agentinfer {
 namespace {
 
 constexpr int kMaxThreads = 256;
-constexpr int kTasksPerThread = 16;       // of a matrix product: enough to even out a thread that is held up
+constexpr int kTasksPerThread = 16;  // of a matrix product: enough to even out a thread that is held up
 constexpr int kManyRows = 64;
-constexpr int64_t kInlineElements = 8192; // row-wise work below this is not worth handing out
+constexpr int64_t kInlineElements = 8192;  // row-wise work below this is not worth handing out
 
 template <typename To, typename From>
 To& as(From& from) {
   return static_cast<To&>(from);
+}
+
+bool has_finite(std::span<const float> values) {
+  return std::any_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
 class CpuBackendImpl final : public CpuBackend {
@@ -37,7 +41,8 @@ class CpuBackendImpl final : public CpuBackend {
       : kernels_(kernels),
         isa_(kernels.isa),
         pool_(threads),
-        convert_(static_cast<size_t>(threads) * kKBlock * kPanelColumns * sizeof(float), "matrix work memory") {}
+        convert_(static_cast<size_t>(threads) * kKBlock * kPanelColumns * sizeof(float),
+                 "matrix work memory") {}
 
   const std::string& isa() const override { return isa_; }
   int threads() const override { return pool_.size(); }
@@ -51,7 +56,8 @@ class CpuBackendImpl final : public CpuBackend {
     made->size = source.row_end - source.row_begin;
     made->values = Memory(static_cast<size_t>(made->size) * sizeof(float), source.tensor->name);
     made->bytes = made->values.bytes();
-    for (int64_t i = 0; i < made->size; ++i) made->values.as<float>()[i] = read_element(*source.tensor, source.row_begin + i);
+    for (int64_t i = 0; i < made->size; ++i)
+      made->values.as<float>()[i] = read_element(*source.tensor, source.row_begin + i);
     return made;
   }
 
@@ -68,7 +74,8 @@ class CpuBackendImpl final : public CpuBackend {
     if (made->rows > 0) read_element(*source.tensor, 0);
     pool_.parallel_for(static_cast<int>((made->rows + kRows - 1) / kRows), [&](int64_t part, int) {
       for (int64_t row = part * kRows; row < std::min(made->rows, (part + 1) * kRows); ++row)
-        read_bf16(*source.tensor, (source.row_begin + row) * stored + source.col_begin, made->cols, out + row * made->cols);
+        read_bf16(*source.tensor, (source.row_begin + row) * stored + source.col_begin, made->cols,
+                  out + row * made->cols);
     });
     return made;
   }
@@ -89,7 +96,8 @@ class CpuBackendImpl final : public CpuBackend {
 
   std::unique_ptr<KvCache> make_kv_cache(const KvLayout& layout, int blocks, int host_blocks) override {
     if (layout.block_size < 16 || layout.block_size > kMaxAttentionChunk || layout.block_size % 16 != 0)
-      fail(ErrorCode::kInvalidArgument, "block size: expected a multiple of 16 up to ", kMaxAttentionChunk, ", got ", layout.block_size);
+      fail(ErrorCode::kInvalidArgument, "block size: expected a multiple of 16 up to ", kMaxAttentionChunk,
+           ", got ", layout.block_size);
     return std::make_unique<CpuKvCache>(layout, blocks, host_blocks);
   }
 
@@ -109,7 +117,8 @@ class CpuBackendImpl final : public CpuBackend {
     const auto half = static_cast<int64_t>(inv_freq_.size());
     for_rows(rows(), half * 16, [&](int64_t row) {
       for (int64_t i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(inputs_.positions[static_cast<size_t>(row)]) * inv_freq_[static_cast<size_t>(i)];
+        const double angle = static_cast<double>(inputs_.positions[static_cast<size_t>(row)]) *
+                             inv_freq_[static_cast<size_t>(i)];
         cos_.as<float>()[row * half + i] = static_cast<float>(std::cos(angle));
         sin_.as<float>()[row * half + i] = static_cast<float>(std::sin(angle));
       }
@@ -125,9 +134,12 @@ class CpuBackendImpl final : public CpuBackend {
       const int64_t token = inputs_.tokens[static_cast<size_t>(row)];
       float* values = to.row(row);
       if (embedding.head != nullptr) {
-        const uint16_t* column = embedding.head->weights.as<uint16_t>() + token / kPanelColumns * embedding.cols * kPanelColumns;
-        const int64_t inside = token % kPanelColumns, offset = (inside / 32 * 16 + inside % 16) * 2 + inside % 32 / 16;
-        for (int64_t k = 0; k < table.cols; ++k) values[k] = f32_from_bf16(column[k * kPanelColumns + offset]);
+        const uint16_t* column =
+            embedding.head->weights.as<uint16_t>() + token / kPanelColumns * embedding.cols * kPanelColumns;
+        const int64_t inside = token % kPanelColumns,
+                      offset = (inside / 32 * 16 + inside % 16) * 2 + inside % 32 / 16;
+        for (int64_t k = 0; k < table.cols; ++k)
+          values[k] = f32_from_bf16(column[k * kPanelColumns + offset]);
       } else {
         const uint16_t* from = embedding.values.as<uint16_t>() + token * table.cols;
         for (int64_t k = 0; k < table.cols; ++k) values[k] = f32_from_bf16(from[k]);
@@ -139,7 +151,8 @@ class CpuBackendImpl final : public CpuBackend {
     const CpuActivation& from = read(x);
     CpuActivation& to = written(out);
     const float* scale = static_cast<const CpuVector&>(weight).values.as<float>();
-    for_rows(count, x.cols, [&](int64_t row) { kernels_.floats->rms_norm(from.row(row), scale, eps, x.cols, to.row(row)); });
+    for_rows(count, x.cols,
+             [&](int64_t row) { kernels_.floats->rms_norm(from.row(row), scale, eps, x.cols, to.row(row)); });
   }
 
   void add_rms_norm(Activation& residual, const Activation& x, const Vector& weight, float eps, int count,
@@ -163,11 +176,13 @@ class CpuBackendImpl final : public CpuBackend {
   void linear(const Activation& x, const Linear& weight, int count, Activation& out) override {
     const CpuActivation& from = read(x);
     const PackedWeights& packed = static_cast<const CpuLinear&>(weight).packed;
-    ensure(x.cols == weight.in_features && out.cols == weight.out_features, "product of ", weight.in_features, " to ",
-           weight.out_features, " applied to ", x.cols, " to ", out.cols);
+    ensure(x.cols == weight.in_features && out.cols == weight.out_features, "product of ", weight.in_features,
+           " to ", weight.out_features, " applied to ", x.cols, " to ", out.cols);
     CpuActivation& to = written(out);
-    if (packed.format == WeightFormat::kBF16) bf16(from, packed, count, to);
-    else int8(from, packed, count, to);
+    if (packed.format == WeightFormat::kBF16)
+      bf16(from, packed, count, to);
+    else
+      int8(from, packed, count, to);
   }
 
   void swiglu(const Activation& gate_up, int count, Activation& out) override {
@@ -200,7 +215,8 @@ class CpuBackendImpl final : public CpuBackend {
     const CpuActivation& from = read(x);
     CpuActivation& to = written(out);
     for (int i = 0; i < count; ++i)
-      std::memcpy(to.row(i), from.row(inputs_.logit_rows[static_cast<size_t>(first + i)]), static_cast<size_t>(x.cols) * sizeof(float));
+      std::memcpy(to.row(i), from.row(inputs_.logit_rows[static_cast<size_t>(first + i)]),
+                  static_cast<size_t>(x.cols) * sizeof(float));
   }
 
   std::span<const float> logits(const Activation& values, int row) override {
@@ -213,7 +229,8 @@ class CpuBackendImpl final : public CpuBackend {
       float highest = 0;
       int64_t index = -1;
       kernels_.floats->argmax(from.row(row), values.cols, &highest, &index);
-      out[static_cast<size_t>(row)] = std::isfinite(highest) ? static_cast<int32_t>(index) : -1;
+      const bool finite = std::isfinite(highest) || has_finite(logits(values, static_cast<int>(row)));
+      out[static_cast<size_t>(row)] = finite ? static_cast<int32_t>(index) : -1;
     });
   }
 
@@ -247,14 +264,16 @@ class CpuBackendImpl final : public CpuBackend {
   // Runs body(row); on the pool where rows * elements is worth it.
   template <typename Body>
   void for_rows(int64_t count, int64_t elements, const Body& body) {
-    const int64_t chunk = std::max<int64_t>(1, std::min(kInlineElements / std::max<int64_t>(elements, 1), count));
+    const int64_t chunk =
+        std::max<int64_t>(1, std::min(kInlineElements / std::max<int64_t>(elements, 1), count));
     pool_.parallel_for(static_cast<int>((count + chunk - 1) / chunk), [&](int64_t part, int) {
       for (int64_t row = part * chunk; row < std::min(count, (part + 1) * chunk); ++row) body(row);
     });
   }
 
-  // Splits the panels of a product into tasks: body(first panel, panels, worker). Few rows: small tasks, to share the memory's
-  // bandwidth to the end. Many rows: panels enough to use each block of rows again while it is in cache.
+  // Splits the panels of a product into tasks: body(first panel, panels, worker). Few rows: small tasks, to
+  // share the memory's bandwidth to the end. Many rows: panels enough to use each block of rows again while
+  // it is in cache.
   template <typename Body>
   void for_panels(int64_t panels, int count, const Body& body) {
     const int64_t least = count < kManyRows ? 1 : 4;
@@ -304,7 +323,8 @@ class CpuBackendImpl final : public CpuBackend {
     ensure(x.quantized.bytes() != 0, "an int8 product needs an activation made to feed one");
     if (x.quantized_rows >= count) return;
     for_rows(count, x.cols * 2, [&](int64_t row) {
-      kernels_.int8->quantize_row(x.row(row), x.cols, padded, x.quantized.as<int8_t>() + row * x.quantized_stride,
+      kernels_.int8->quantize_row(x.row(row), x.cols, padded,
+                                  x.quantized.as<int8_t>() + row * x.quantized_stride,
                                   x.scales.as<float>() + row);
     });
     x.quantized_rows = count;
@@ -332,12 +352,14 @@ class CpuBackendImpl final : public CpuBackend {
         std::memcpy(values, v, static_cast<size_t>(dim) * sizeof(float));
         for (int d = 0; d < dim; ++d) reinterpret_cast<float*>(keys)[d * block_size + offset] = k[d];
       } else {
-        store_16(k, v, dim, reinterpret_cast<uint16_t*>(keys), block_size, offset, reinterpret_cast<uint16_t*>(values));
+        store_16(k, v, dim, reinterpret_cast<uint16_t*>(keys), block_size, offset,
+                 reinterpret_cast<uint16_t*>(values));
       }
     }
   }
 
-  void store_16(const float* k, const float* v, int dim, uint16_t* keys, int block_size, int offset, uint16_t* values) {
+  void store_16(const float* k, const float* v, int dim, uint16_t* keys, int block_size, int offset,
+                uint16_t* values) {
     const auto convert = cache_->type == KvType::kF16 ? kernels_.floats->to_f16 : kernels_.floats->to_bf16;
     convert(v, dim, values);
     constexpr int kPart = 64;
@@ -352,13 +374,13 @@ class CpuBackendImpl final : public CpuBackend {
   const Kernels kernels_;
   const std::string isa_;
   ThreadPool pool_;
-  Memory convert_;              // one block of a panel as f32 for each worker
+  Memory convert_;  // one block of a panel as f32 for each worker
   AttentionShape shape_;
   std::vector<float> inv_freq_;
-  Memory cos_, sin_;            // [rows of the step][head_dim / 2]
+  Memory cos_, sin_;  // [rows of the step][head_dim / 2]
   std::optional<CpuAttention> attention_;
   StepInputs inputs_;
-  CpuKvCache* cache_ = nullptr; // of the step
+  CpuKvCache* cache_ = nullptr;  // of the step
 };
 
 }  // namespace
@@ -374,7 +396,8 @@ int default_threads() {
 std::unique_ptr<CpuBackend> make_cpu_backend(const CpuOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads)
     fail(ErrorCode::kInvalidArgument, "threads: expected 1 to ", kMaxThreads, ", got ", options.threads);
-  return std::make_unique<CpuBackendImpl>(options.threads == 0 ? default_threads() : options.threads, select_kernels(options.isa));
+  return std::make_unique<CpuBackendImpl>(options.threads == 0 ? default_threads() : options.threads,
+                                          select_kernels(options.isa));
 }
 
 }  // namespace agentinfer
