@@ -1,6 +1,7 @@
 #include "tensor/quantize_row.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -31,14 +32,15 @@ void read_halves(const TensorView& tensor, int64_t begin, std::span<float> out, 
 }  // namespace
 
 float quantize_row(std::span<const float> row, std::span<int8_t> out) {
-  float largest = 0;
-  float not_finite = 0;  // 0 * x is NaN exactly for infinities and NaN
+  // Magnitudes compare as integers, NaN above infinity above all else; unlike floats, in any order, so by
+  // vectors.
+  int32_t highest = 0;
   for (const float value : row) {
-    const float magnitude = std::fabs(value);
-    largest = magnitude > largest ? magnitude : largest;
-    not_finite += 0.0f * value;
+    const auto magnitude = static_cast<int32_t>(std::bit_cast<uint32_t>(value) & 0x7fffffffu);
+    highest = magnitude > highest ? magnitude : highest;
   }
-  if (std::isnan(not_finite)) return std::numeric_limits<float>::quiet_NaN();
+  if (highest >= 0x7f800000) return std::numeric_limits<float>::quiet_NaN();
+  const float largest = std::bit_cast<float>(highest);
   const float scale = largest / 127.0f;
   if (scale < std::numeric_limits<float>::min()) {
     std::fill(out.begin(), out.end(), int8_t{0});
@@ -46,8 +48,8 @@ float quantize_row(std::span<const float> row, std::span<int8_t> out) {
   }
   const float inverse = 1.0f / scale;
   for (size_t i = 0; i < row.size(); ++i) {
-    const float level = rounded(row[i] * inverse);
-    out[i] = static_cast<int8_t>(level > 127.0f ? 127.0f : level < -127.0f ? -127.0f : level);
+    const auto level = static_cast<int32_t>(rounded(row[i] * inverse));
+    out[i] = static_cast<int8_t>(level > 127 ? 127 : level < -127 ? -127 : level);
   }
   return scale;
 }
@@ -63,7 +65,8 @@ void read_floats(const TensorView& tensor, int64_t begin, std::span<float> out) 
       read_halves(tensor, begin, out, f32_from_f16);
       return;
     case DType::kBF16:
-      read_halves(tensor, begin, out, f32_from_bf16);
+      read_halves(tensor, begin, out,
+                  [](uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); });
       return;
     default:
       fail(ErrorCode::kInternal, "read_floats: tensor ", tensor.name, " is ", dtype_name(tensor.dtype));

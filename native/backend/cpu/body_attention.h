@@ -1,7 +1,9 @@
-// Attention over one chunk of KV positions, written on Vec. Included inside an unnamed namespace after body_math.h.
+// Attention over one chunk of KV positions, written on Vec. Included inside an unnamed namespace after
+// body_math.h.
 //
-// Scores: for each position, d ascending, one accumulator. Output: for each d, position ascending, one accumulator that starts
-// from the rescaled running output. Both depend on the row alone; tiles only share the loads of K and V.
+// Scores: for each position, d ascending, one accumulator. Output: for each d, position ascending, one
+// accumulator that starts from the rescaled running output. Both depend on the row alone; tiles only share
+// the loads of K and V.
 
 struct KvF16 {
   using Element = uint16_t;
@@ -23,7 +25,8 @@ constexpr int kAttentionRows = kRowsByRegisters < kMaxTileRows ? kRowsByRegister
 
 // `next`: read by a later tile, a cache line fetched for each d.
 template <int R, int V, typename T>
-void score_tile(const AttentionChunk& a, int row, const typename T::Element* k, float* scores, const char* next_k, const char* next_v) {
+void score_tile(const AttentionChunk& a, int row, const typename T::Element* k, float* scores,
+                const char* next_k, const char* next_v) {
   Vec sum[R][V];
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) sum[r][v] = zero();
@@ -59,10 +62,12 @@ void score_rows(const AttentionChunk& a, int row) {
   for (int position = 0; position < limit;) {
     const auto* block = static_cast<const typename T::Element*>(a.k_blocks[position / a.block_size]);
     const int inside = position % a.block_size;
-    // With few rows memory is the limit: ask for this block's values (needed after the scores) and for the next block's keys.
+    // With few rows memory is the limit: ask for this block's values (needed after the scores) and for the
+    // next block's keys.
     const auto* values = static_cast<const char*>(a.v_blocks[position / a.block_size]);
     const int after = position / a.block_size + 1;
-    const auto* keys = static_cast<const char*>(after * a.block_size < limit ? a.k_blocks[after] : a.k_blocks[0]);
+    const auto* keys =
+        static_cast<const char*>(after * a.block_size < limit ? a.k_blocks[after] : a.k_blocks[0]);
     if (limit - position >= kWide && a.block_size - inside >= kWide) {
       score_tile<R, kWideVecs, T>(a, row, block + inside, scores + position, keys, values);
       position += kWide;
@@ -115,7 +120,8 @@ void value_tile(const AttentionChunk& a, int row, int d, int begin, int end) {
   for (int position = begin; position < end;) {
     const int inside = position % a.block_size;
     const int stop = end - position < a.block_size - inside ? end : position + a.block_size - inside;
-    const auto* values = static_cast<const typename T::Element*>(a.v_blocks[position / a.block_size]) + inside * a.head_dim + d;
+    const auto* values = static_cast<const typename T::Element*>(a.v_blocks[position / a.block_size]) +
+                         inside * a.head_dim + d;
     for (; position < stop; ++position, values += a.head_dim) {
       Vec x[V];
 #pragma GCC unroll 16
@@ -134,7 +140,8 @@ void value_tile(const AttentionChunk& a, int row, int d, int begin, int end) {
     for (int v = 0; v < V; ++v) store(out + r * a.out_stride + v * kLanes, sum[r][v]);
 }
 
-// Dims past head_dim in the last tile are loaded (from the next position's values) and land in the padding of `out`.
+// Dims past head_dim in the last tile are loaded (from the next position's values) and land in the padding of
+// `out`.
 template <int R, typename T>
 void value_rows(const AttentionChunk& a, int row, int begin, int end) {
   if (begin >= end) return;
@@ -151,8 +158,8 @@ void attend_rows(const AttentionChunk& a, int row, int rows) {
   }
   score_rows<R, T>(a, row);
   for (int r = row; r < row + R; ++r) soften_row(a, r);
-  // Positions that all R rows see, together; the rest row by row: adding weight zero would not be the same as not adding
-  // (a stale infinity in the cache, the sign of a zero).
+  // Positions that all R rows see, together; the rest row by row: adding weight zero would not be the same as
+  // not adding (a stale infinity in the cache, the sign of a zero).
   value_rows<R, T>(a, row, 0, a.limit[row]);
   for (int r = row + 1; r < row + R; ++r) value_rows<1, T>(a, r, a.limit[row], a.limit[r]);
 }
@@ -169,14 +176,17 @@ void attend(const AttentionChunk& a) {
 
 void attention_chunk(const AttentionChunk& a) {
   switch (a.type) {
-    case KvType::kF16: return attend<KvF16>(a);
-    case KvType::kBF16: return attend<KvBf16>(a);
-    case KvType::kF32: return attend<KvF32>(a);
+    case KvType::kF16:
+      return attend<KvF16>(a);
+    case KvType::kBF16:
+      return attend<KvBf16>(a);
+    case KvType::kF32:
+      return attend<KvF32>(a);
   }
 }
 
-void attention_fold(float* max_state, float* sum_state, float* out, float part_max, float part_sum, const float* part_out,
-                    int64_t dims) {
+void attention_fold(float* max_state, float* sum_state, float* out, float part_max, float part_sum,
+                    const float* part_out, int64_t dims) {
   const float high = *max_state > part_max ? *max_state : part_max;
   const Vec mine = exp(broadcast(*max_state - high)), theirs = exp(broadcast(part_max - high));
   float a[kLanes], b[kLanes];

@@ -6,7 +6,8 @@
 //   Acc first_sum(column_sum)  where sums start
 //   Vec to_float(Acc)
 //   kActOffset                 what quantize_row adds to each stored value, undone by first_sum
-// Included inside an unnamed namespace after a vec_*.h. Integer sums are exact, so tiles change nothing in the result.
+// Included inside an unnamed namespace after a vec_*.h. Integer sums are exact, so tiles change nothing in
+// the result.
 
 constexpr int kVecsPerPanel = kPanelColumns / kLanes;
 constexpr int64_t kInt8PrefetchBytes = 4096;
@@ -14,11 +15,13 @@ constexpr int64_t kInt8PrefetchBytes = 4096;
 // Vectors of columns for a tile of R rows: a power of two.
 constexpr int int8_vecs_for(int rows) {
   int vecs = 1;
-  while (vecs * 2 <= kVecsPerPanel && rows * vecs * 2 <= (vecs * 2 > 2 ? kInt8WideSums : kInt8Sums)) vecs *= 2;
+  while (vecs * 2 <= kVecsPerPanel && rows * vecs * 2 <= (vecs * 2 > 2 ? kInt8WideSums : kInt8Sums))
+    vecs *= 2;
   return vecs;
 }
 
-// As for bf16: a lone pass over the columns fetches ahead of itself, several share the next panel's four lines of each step.
+// As for bf16: a lone pass over the columns fetches ahead of itself, several share the next panel's four
+// lines of each step.
 template <int V>
 inline void int8_prefetch(const MatmulInt8& m, int64_t panel, int column, int64_t k, const int8_t* w) {
   constexpr int kPasses = kVecsPerPanel / V, kLines = kPasses < 4 ? 4 / kPasses : 1;
@@ -93,8 +96,9 @@ void matmul_int8(const MatmulInt8& m) {
     }
 }
 
-// The same multiplication and addition on every ISA (no fma), so the quantised values agree to the bit. Adding 1.5 * 2^23 leaves
-// the rounded integer in the low bits of the sum. Magnitudes are compared as integers, where NaN > infinity > finite.
+// The same multiplication and addition on every ISA (no fma), so the quantised values agree to the bit.
+// Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the sum. Magnitudes are compared as
+// integers, where NaN > infinity > finite.
 void quantize_row(const float* x, int64_t n, int64_t padded, int8_t* q, float* scale) {
   const VecI magnitude = broadcast_i(0x7fffffff);
   const auto part = [&](int64_t i) { return n - i < kLanes ? load_part(x + i, n - i, 0) : load(x + i); };

@@ -1,4 +1,5 @@
-// Loops whose speed is the machine's limit, written on Vec. Included inside an unnamed namespace after a vec_*.h.
+// Loops whose speed is the machine's limit, written on Vec. Included inside an unnamed namespace after a
+// vec_*.h.
 
 constexpr int kFmaChains = kAccumulators < 12 ? kAccumulators : 12;
 constexpr int64_t kFmaFlops = int64_t{2} * kLanes * kFmaChains;

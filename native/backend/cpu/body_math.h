@@ -15,7 +15,8 @@ inline void store_part(float* p, int64_t n, Vec x) {
 }
 
 // e^x, relative error below 2e-7; 0 below -87.3, saturated at e^88.3 above, NaN for NaN.
-// x = n ln 2 + r with |r| <= ln 2 / 2: a polynomial for e^r (Taylor terms adjusted for the interval), 2^n put in by its bits.
+// x = n ln 2 + r with |r| <= ln 2 / 2: a polynomial for e^r (Taylor terms adjusted for the interval), 2^n put
+// in by its bits.
 inline Vec exp(Vec x) {
   const Vec clamped = min(broadcast(88.3f), max(broadcast(-87.3f), x));
   const Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: the sum's low bits are the rounded integer

@@ -1,16 +1,19 @@
-// y = x * w + bias for bf16 weights (MatmulBf16), written on Vec. Included inside an unnamed namespace after a vec_*.h.
+// y = x * w + bias for bf16 weights (MatmulBf16), written on Vec. Included inside an unnamed namespace after
+// a vec_*.h.
 //
-// A tile is R rows by P pairs of vectors, held in registers over a whole block of k. All of an output's products go through one
-// accumulator in ascending k; between blocks of k it rests in y. So tile shapes, blocks and the choice of reading bf16 directly
-// or through a converted copy change nothing in the result.
+// A tile is R rows by P pairs of vectors, held in registers over a whole block of k. All of an output's
+// products go through one accumulator in ascending k; between blocks of k it rests in y. So tile shapes,
+// blocks and the choice of reading bf16 directly or through a converted copy change nothing in the result.
 
 constexpr int kPairsPerPanel = kPanelColumns / (2 * kLanes);
-constexpr int kPairsPerGroup = 16 / kLanes;  // a group is 32 columns: 16 dwords
+constexpr int kPairsPerGroup = 16 / kLanes;     // a group is 32 columns: 16 dwords
 constexpr int kConvertRows = 3 * kMaxTileRows;  // from here on a converted copy of the block pays
 constexpr int64_t kPrefetchBytes = 4096;
 
 // First column of pair i; its low halves are kLanes columns from here, its high halves from here + 16.
-constexpr int column_of(int pair) { return pair / kPairsPerGroup * 32 + pair % kPairsPerGroup * kLanes; }
+constexpr int column_of(int pair) {
+  return pair / kPairsPerGroup * 32 + pair % kPairsPerGroup * kLanes;
+}
 
 // The widest tile for R rows, as a power of two that divides the panel.
 constexpr int pairs_for(int rows) {
@@ -31,8 +34,8 @@ struct Bf16Weights {  // straight from the panel
       w[2 * i + 1] = floats(and_i(pairs, broadcast_i(static_cast<int32_t>(0xffff0000u))));
     }
   }
-  // Steady reading in every pass over the columns: a lone pass fetches what it needs next itself; of several, the first two
-  // fetch half each of the next block of k, so that memory is busy in both.
+  // Steady reading in every pass over the columns: a lone pass fetches what it needs next itself; of several,
+  // the first two fetch half each of the next block of k, so that memory is busy in both.
   template <int P>
   void prefetch(int64_t k, int64_t k_count, int pair) const {
     const char* base = reinterpret_cast<const char*>(data);
@@ -164,6 +167,7 @@ void matmul_bf16(const MatmulBf16& m) {
       for (int64_t k = 0; k < m.k; k += block) matmul_block(m, panel, k, m.k - k < block ? m.k - k : block);
   } else {  // the rows are: keep a block of them in cache for all panels
     for (int64_t k = 0; k < m.k; k += block)
-      for (int64_t panel = 0; panel < m.panels; ++panel) matmul_block(m, panel, k, m.k - k < block ? m.k - k : block);
+      for (int64_t panel = 0; panel < m.panels; ++panel)
+        matmul_block(m, panel, k, m.k - k < block ? m.k - k : block);
   }
 }

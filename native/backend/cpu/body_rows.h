@@ -1,5 +1,5 @@
-// Row-wise kernels (norm, add, SwiGLU, RoPE, conversions, argmax), written on Vec. Included inside an unnamed namespace after
-// body_math.h.
+// Row-wise kernels (norm, add, SwiGLU, RoPE, conversions, argmax), written on Vec. Included inside an unnamed
+// namespace after body_math.h.
 
 void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
   constexpr int kChains = 4;
@@ -18,13 +18,15 @@ void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* 
   const Vec inverse = broadcast(1.0f / __builtin_sqrtf(total / static_cast<float>(n) + eps));
   for (i = 0; i + kLanes <= n; i += kLanes) store(out + i, mul(mul(load(x + i), inverse), load(weight + i)));
   if (i < n)
-    store_part(out + i, n - i, mul(mul(load_part(x + i, n - i, 0), inverse), load_part(weight + i, n - i, 0)));
+    store_part(out + i, n - i,
+               mul(mul(load_part(x + i, n - i, 0), inverse), load_part(weight + i, n - i, 0)));
 }
 
 void add_rows(float* residual, const float* x, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(residual + i, add(load(residual + i), load(x + i)));
-  if (i < n) store_part(residual + i, n - i, add(load_part(residual + i, n - i, 0), load_part(x + i, n - i, 0)));
+  if (i < n)
+    store_part(residual + i, n - i, add(load_part(residual + i, n - i, 0), load_part(x + i, n - i, 0)));
 }
 
 inline Vec silu_times(Vec gate, Vec up) {
@@ -35,7 +37,8 @@ inline Vec silu_times(Vec gate, Vec up) {
 void swiglu(const float* gate, const float* up, int64_t n, float* out) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(out + i, silu_times(load(gate + i), load(up + i)));
-  if (i < n) store_part(out + i, n - i, silu_times(load_part(gate + i, n - i, 0), load_part(up + i, n - i, 0)));
+  if (i < n)
+    store_part(out + i, n - i, silu_times(load_part(gate + i, n - i, 0), load_part(up + i, n - i, 0)));
 }
 
 struct Rotated {
@@ -54,7 +57,8 @@ void rope(float* x, const float* cos, const float* sin, int64_t half) {
   }
   if (i == half) return;
   const int64_t n = half - i;
-  const Rotated r = rotate(load_part(x + i, n, 0), load_part(x + half + i, n, 0), load_part(cos + i, n, 0), load_part(sin + i, n, 0));
+  const Rotated r = rotate(load_part(x + i, n, 0), load_part(x + half + i, n, 0), load_part(cos + i, n, 0),
+                           load_part(sin + i, n, 0));
   store_part(x + i, n, r.low);
   store_part(x + half + i, n, r.high);
 }
@@ -72,7 +76,8 @@ void to_f16(const float* x, int64_t n, uint16_t* out) {
 inline VecI bf16_bits(Vec x) {
   const VecI all = bits(x), odd = and_i(shift_right<16>(all), broadcast_i(1));
   const VecI rounded = shift_right<16>(add_i(all, add_i(odd, broadcast_i(0x7fff))));
-  // The carry of the rounding would run out of a NaN. x + x keeps infinities and makes NaN quiet, so it may be cut off.
+  // The carry of the rounding would run out of a NaN. x + x keeps infinities and makes NaN quiet, so it may
+  // be cut off.
   const VecI cut = shift_right<16>(bits(add(x, x)));
   const Vec magnitude = floats(and_i(all, broadcast_i(0x7fffffff)));
   return bits(select_less(magnitude, broadcast(kInfinity), floats(rounded), floats(cut)));

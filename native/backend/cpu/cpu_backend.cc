@@ -5,12 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
-#include <thread>
 #include <utility>
-
-#if defined(__linux__)
-#include <sched.h>
-#endif
 
 #include "backend/cpu/attention.h"
 #include "backend/cpu/objects.h"
@@ -21,7 +16,6 @@
 namespace agentinfer {
 namespace {
 
-constexpr int kMaxThreads = 256;
 constexpr int kTasksPerThread = 16;  // of a matrix product: enough to even out a thread that is held up
 constexpr int kManyRows = 64;
 constexpr int64_t kInlineElements = 8192;  // row-wise work below this is not worth handing out
@@ -384,14 +378,6 @@ class CpuBackendImpl final : public CpuBackend {
 };
 
 }  // namespace
-
-int default_threads() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::clamp(CPU_COUNT(&set), 1, kMaxThreads);
-#endif
-  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads);
-}
 
 std::unique_ptr<CpuBackend> make_cpu_backend(const CpuOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads)

@@ -1,6 +1,7 @@
 #pragma once
-// The CPU backend: f32 activations, bf16 or int8 weights in panels, paged KV, a thread pool of its own. Results are bit-identical for
-// every batch, chunking and thread count within one instruction set (backend.h).
+// The CPU backend: f32 activations, bf16 or int8 weights in panels, paged KV, a thread pool of its own.
+// Results are bit-identical for every batch, chunking and thread count within one instruction set
+// (backend.h).
 
 #include <memory>
 #include <string>
@@ -12,8 +13,8 @@
 namespace agentinfer {
 
 struct CpuOptions {
-  int threads = 0;   // 1..256; 0: default_threads()
-  std::string isa;   // empty: the best; see available_isas()
+  int threads = 0;  // 1..256; 0: default_threads()
+  std::string isa;  // empty: the best; see available_isas()
 };
 
 class CpuBackend : public Backend {
@@ -22,7 +23,10 @@ class CpuBackend : public Backend {
   virtual int threads() const = 0;
 };
 
-// The cores this process may run on.
+inline constexpr int kMaxThreads = 256;
+
+// The cores this process may use: those it may run on, or fewer where a container's CPU quota (cgroup v2) is
+// lower. 1..kMaxThreads.
 int default_threads();
 
 // Throws kInvalidArgument for a thread count out of range or an instruction set this machine lacks.

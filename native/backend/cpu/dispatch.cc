@@ -27,10 +27,12 @@ bool has_dotprod() {
 std::vector<Kernels> runnable() {
   std::vector<Kernels> all;
 #if defined(__x86_64__)
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (avx512 && __builtin_cpu_supports("avx512vnni")) all.push_back({"avx512vnni", &kFloatAvx512, &kInt8Avx512Vnni});
+  if (avx512 && __builtin_cpu_supports("avx512vnni"))
+    all.push_back({"avx512vnni", &kFloatAvx512, &kInt8Avx512Vnni});
   if (avx512) all.push_back({"avx512", &kFloatAvx512, &kInt8Avx2});
   if (avx2) all.push_back({"avx2", &kFloatAvx2, &kInt8Avx2});
 #elif defined(__aarch64__)
@@ -57,7 +59,8 @@ Kernels select_kernels(std::string_view isa) {
     if (isa == kernels.isa) return kernels;
     names += (names.empty() ? "" : ", ") + std::string(kernels.isa);
   }
-  fail(ErrorCode::kInvalidArgument, "instruction set \"", isa, "\" is unknown or not available here; available: ", names);
+  fail(ErrorCode::kInvalidArgument, "instruction set \"", isa,
+       "\" is unknown or not available here; available: ", names);
 }
 
 }  // namespace agentinfer

@@ -1,6 +1,8 @@
-// All bodies and the table of them. Include inside `namespace agentinfer { namespace {` after the ISA's vec_*.h.
+// All bodies and the table of them. Include inside `namespace agentinfer { namespace {` after the ISA's
+// vec_*.h.
 
-// clang-format off: the order matters
+// Each needs the ones before it.
+// clang-format off
 #include "backend/cpu/body_math.h"
 #include "backend/cpu/body_matmul.h"
 #include "backend/cpu/body_rows.h"

@@ -1,10 +1,11 @@
 #pragma once
-// The inner loops as tables of plain functions, one table for each instruction set. Only pointers and sizes cross, so that ISA
-// files share no inline code with the rest. The bodies (body_*.h) are written once over a small vector type (vec_*.h).
+// The inner loops as tables of plain functions, one table for each instruction set. Only pointers and sizes
+// cross, so that ISA files share no inline code with the rest. The bodies (body_*.h) are written once over a
+// small vector type (vec_*.h).
 //
-// bf16 weights: panels of 64 output columns, [panel][k][32 dwords]. Dword i of group g (16 dwords, 32 columns) holds column 32g + i in
-// its low and column 32g + 16 + i in its high half, so one load gives two f32 vectors by a shift and a mask.
-// int8 weights: [panel][k / 4][64 columns][4].
+// bf16 weights: panels of 64 output columns, [panel][k][32 dwords]. Dword i of group g (16 dwords, 32
+// columns) holds column 32g + i in its low and column 32g + 16 + i in its high half, so one load gives two
+// f32 vectors by a shift and a mask. int8 weights: [panel][k / 4][64 columns][4].
 
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +13,8 @@
 namespace agentinfer {
 
 inline constexpr int kPanelColumns = 64;
-inline constexpr int64_t kKBlock = 256;           // rows of k that are converted, or kept in cache, at a time
-inline constexpr int kMaxAttentionChunk = 256;    // KV positions between two updates of the running softmax
+inline constexpr int64_t kKBlock = 256;         // rows of k that are converted, or kept in cache, at a time
+inline constexpr int kMaxAttentionChunk = 256;  // KV positions between two updates of the running softmax
 
 // y[r][c] = sum over ascending k of x[r][k] * w[k][c] (one chain of fused multiply-adds), + bias[c].
 struct MatmulBf16 {
@@ -23,24 +24,25 @@ struct MatmulBf16 {
   const uint32_t* w;
   int64_t k;
   int64_t panels;
-  const float* bias;      // [panels * 64] or null
-  float* y;               // [rows][panels * 64]
+  const float* bias;  // [panels * 64] or null
+  float* y;           // [rows][panels * 64]
   int64_t y_stride;
-  float* scratch;         // kKBlock * 64 floats
+  float* scratch;  // kKBlock * 64 floats
 };
 
-// y = (sum x * w, exact in int32) * (x_scale[r] * w_scale[c]) + bias[c], the same bits on every instruction set.
+// y = (sum x * w, exact in int32) * (x_scale[r] * w_scale[c]) + bias[c], the same bits on every instruction
+// set.
 struct MatmulInt8 {
-  const int8_t* x;        // as Int8Kernels::quantize_row stores it; padded to 4 * k4
+  const int8_t* x;  // as Int8Kernels::quantize_row stores it; padded to 4 * k4
   int64_t x_stride;
   const float* x_scale;
   int rows;
   const int8_t* w;
-  int64_t k4;             // k / 4, rounded up
+  int64_t k4;  // k / 4, rounded up
   int64_t panels;
   const int32_t* column_sum;  // sum of w over k, [panels * 64]
   const float* w_scale;
-  const float* bias;      // or null
+  const float* bias;  // or null
   float* y;
   int64_t y_stride;
 };
@@ -50,19 +52,19 @@ enum class KvType : uint8_t { kF16, kBF16, kF32 };
 // Folds one chunk of at most kMaxAttentionChunk positions into the running softmax of `rows` query rows.
 struct AttentionChunk {
   KvType type;
-  const float* q;         // [rows][head_dim]
+  const float* q;  // [rows][head_dim]
   int64_t q_stride;
   int rows;
-  const int32_t* limit;   // positions of the chunk that each row sees, > 0, not decreasing from row to row
+  const int32_t* limit;  // positions of the chunk that each row sees, > 0, not decreasing from row to row
   const void* const* k_blocks;  // of the chunk's blocks, this kv head: [head_dim][block_size]
   const void* const* v_blocks;  // [block_size][head_dim]; readable some vectors past the end
-  int block_size;         // a multiple of 16
+  int block_size;               // a multiple of 16
   int head_dim;
   float scale;
-  float* scores;          // work memory [rows][kMaxAttentionChunk]
-  float* max;             // running maximum, sum and output; -inf, 0 and zeros before the first chunk
+  float* scores;  // work memory [rows][kMaxAttentionChunk]
+  float* max;     // running maximum, sum and output; -inf, 0 and zeros before the first chunk
   float* sum;
-  float* out;             // [rows][head_dim padded to 32]
+  float* out;  // [rows][head_dim padded to 32]
   int64_t out_stride;
 };
 
@@ -71,15 +73,18 @@ struct FloatKernels {
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
   void (*add)(float* residual, const float* x, int64_t n);
   void (*swiglu)(const float* gate, const float* up, int64_t n, float* out);
-  void (*rope)(float* x, const float* cos, const float* sin, int64_t half);  // half-rotated pairs (i, i + half)
-  void (*to_f16)(const float* x, int64_t n, uint16_t* out);                  // saturates to +-65504
+  void (*rope)(float* x, const float* cos, const float* sin,
+               int64_t half);                                // half-rotated pairs (i, i + half)
+  void (*to_f16)(const float* x, int64_t n, uint16_t* out);  // saturates to +-65504
   void (*to_bf16)(const float* x, int64_t n, uint16_t* out);
-  void (*argmax)(const float* x, int64_t n, float* value, int64_t* index);   // first place; NaN never wins; -1 if all -inf
+  void (*argmax)(const float* x, int64_t n, float* value,
+                 int64_t* index);  // first place; NaN never wins; -1 if all -inf
   void (*attention_chunk)(const AttentionChunk&);
-  void (*attention_fold)(float* max_state, float* sum_state, float* out, float part_max, float part_sum, const float* part_out,
-                         int64_t dims);
+  void (*attention_fold)(float* max_state, float* sum_state, float* out, float part_max, float part_sum,
+                         const float* part_out, int64_t dims);
   void (*attention_finish)(float sum, const float* state, int64_t dims, float* out);
-  // For the machine's limits: `iterations` rounds of fma_flops operations; reading `bytes` (a multiple of 256).
+  // For the machine's limits: `iterations` rounds of fma_flops operations; reading `bytes` (a multiple of
+  // 256).
   float (*fma_loop)(int64_t iterations);
   int64_t fma_flops;
   float (*read_loop)(const void* data, int64_t bytes);
@@ -87,8 +92,8 @@ struct FloatKernels {
 
 struct Int8Kernels {
   void (*matmul)(const MatmulInt8&);
-  // q[i] = round(x[i] * 127 / max|x|) for i < n, 0 up to `padded`, in the form that `matmul` of the same table reads;
-  // *scale = max|x| / 127, NaN where x has NaN or infinity (so that it shows in the product).
+  // q[i] = round(x[i] * 127 / max|x|) for i < n, 0 up to `padded`, in the form that `matmul` of the same
+  // table reads; *scale = max|x| / 127, NaN where x has NaN or infinity (so that it shows in the product).
   void (*quantize_row)(const float* x, int64_t n, int64_t padded, int8_t* q, float* scale);
   int32_t (*dot_loop)(int64_t iterations);  // rounds of dot_ops operations, for the machine's limit
   int64_t dot_ops;

@@ -15,15 +15,23 @@ using WeightVec = int8x16_t;
 using Acts = int8x16_t;
 constexpr int kActOffset = 0, kInt8Sums = 24, kInt8WideSums = 24, kInt8TileRows = 6;
 
-inline WeightVec load_weights(const int8_t* p) { return vld1q_s8(p); }
+inline WeightVec load_weights(const int8_t* p) {
+  return vld1q_s8(p);
+}
 inline Acts broadcast_acts(const int8_t* p) {
   int32_t four;
   __builtin_memcpy(&four, p, sizeof(four));
   return vreinterpretq_s8_s32(vdupq_n_s32(four));
 }
-inline Acc first_sum(const int32_t*) { return vdupq_n_s32(0); }
-inline Acc dot(Acc sum, WeightVec w, Acts x) { return vdotq_s32(sum, w, x); }
-inline Vec to_float(Acc sum) { return vcvtq_f32_s32(sum); }
+inline Acc first_sum(const int32_t*) {
+  return vdupq_n_s32(0);
+}
+inline Acc dot(Acc sum, WeightVec w, Acts x) {
+  return vdotq_s32(sum, w, x);
+}
+inline Vec to_float(Acc sum) {
+  return vcvtq_f32_s32(sum);
+}
 
 #include "backend/cpu/body_int8.h"
 

@@ -22,8 +22,12 @@ inline WeightVec load_weights(const int8_t* p) {
   __builtin_memcpy(w.byte, p, sizeof(w.byte));
   return w;
 }
-inline Acts broadcast_acts(const int8_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
-inline Acc first_sum(const int32_t*) { return broadcast_i(0); }
+inline Acts broadcast_acts(const int8_t* p) {
+  return {{p[0], p[1], p[2], p[3]}};
+}
+inline Acc first_sum(const int32_t*) {
+  return broadcast_i(0);
+}
 inline Acc dot(Acc sum, const WeightVec& w, Acts x) {
   for (int i = 0; i < kLanes; ++i)
     for (int j = 0; j < 4; ++j) sum.lane[i] += int32_t{w.byte[i][j]} * x.byte[j];

@@ -9,7 +9,8 @@ namespace agentinfer {
 Memory::Memory(size_t bytes, std::string_view what) : bytes_(bytes) {
   if (bytes == 0) return;
   void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) fail(ErrorCode::kOutOfMemory, "cannot take ", bytes, " bytes of host memory for ", what);
+  if (mapped == MAP_FAILED)
+    fail(ErrorCode::kOutOfMemory, "cannot take ", bytes, " bytes of host memory for ", what);
   data_ = mapped;
 #if defined(MADV_HUGEPAGE)
   constexpr size_t kWorthHugePages = size_t{4} << 20;

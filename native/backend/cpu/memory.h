@@ -1,6 +1,6 @@
 #pragma once
-// Host memory for weights, KV and activations: zeroed, page aligned, in huge pages where the system allows. Pages that were
-// never written cost no resident memory.
+// Host memory for weights, KV and activations: zeroed, page aligned, in huge pages where the system allows.
+// Pages that were never written cost no resident memory.
 
 #include <cstddef>
 #include <string_view>
@@ -13,7 +13,8 @@ class Memory {
   Memory() = default;
   // Throws kOutOfMemory naming `what` and the bytes. bytes may be 0.
   Memory(size_t bytes, std::string_view what);
-  Memory(Memory&& other) noexcept : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Memory(Memory&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   Memory& operator=(Memory&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);

@@ -11,10 +11,14 @@ constexpr size_t kReadPastEnd = 256;  // bytes a kernel may load (not use) behin
 
 KvType kv_type(DType dtype) {
   switch (dtype) {
-    case DType::kF16: return KvType::kF16;
-    case DType::kBF16: return KvType::kBF16;
-    case DType::kF32: return KvType::kF32;
-    default: fail(ErrorCode::kInvalidArgument, "KV cache: expected F16, BF16 or F32, got ", dtype_name(dtype));
+    case DType::kF16:
+      return KvType::kF16;
+    case DType::kBF16:
+      return KvType::kBF16;
+    case DType::kF32:
+      return KvType::kF32;
+    default:
+      fail(ErrorCode::kInvalidArgument, "KV cache: expected F16, BF16 or F32, got ", dtype_name(dtype));
   }
 }
 
@@ -55,13 +59,15 @@ void CpuKvCache::copy(int32_t from, int32_t to) {
 void CpuKvCache::to_host(int32_t block, int32_t slot) {
   std::byte* to = host.as<std::byte>() + static_cast<size_t>(slot) * kv_bytes_per_block(layout);
   for (int layer = 0; layer < layout.layers; ++layer)
-    for (int kind = 0; kind < 2; ++kind, to += piece_bytes) std::memcpy(to, at(layer, kind, block), piece_bytes);
+    for (int kind = 0; kind < 2; ++kind, to += piece_bytes)
+      std::memcpy(to, at(layer, kind, block), piece_bytes);
 }
 
 void CpuKvCache::from_host(int32_t slot, int32_t block) {
   const std::byte* from = host.as<std::byte>() + static_cast<size_t>(slot) * kv_bytes_per_block(layout);
   for (int layer = 0; layer < layout.layers; ++layer)
-    for (int kind = 0; kind < 2; ++kind, from += piece_bytes) std::memcpy(at(layer, kind, block), from, piece_bytes);
+    for (int kind = 0; kind < 2; ++kind, from += piece_bytes)
+      std::memcpy(at(layer, kind, block), from, piece_bytes);
 }
 
 }  // namespace agentinfer

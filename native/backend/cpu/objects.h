@@ -31,7 +31,8 @@ struct CpuEmbedding final : Embedding {
   const PackedWeights* head = nullptr;
 };
 
-// Rows of f32, whole panels wide, one cache line more than that so that rows do not fall on the same cache sets. Operations may write the padding.
+// Rows of f32, whole panels wide, one cache line more than that so that rows do not fall on the same cache
+// sets. Operations may write the padding.
 struct CpuActivation final : Activation {
   CpuActivation(int64_t rows, int64_t width, Feeds feeds);
   float* row(int64_t index) { return values.as<float>() + index * stride; }
@@ -39,14 +40,15 @@ struct CpuActivation final : Activation {
 
   int64_t stride = 0;  // floats
   Memory values;
-  // The int8 copy for Feeds::kLinear, made by the first int8 product that reads the activation after it was written.
+  // The int8 copy for Feeds::kLinear, made by the first int8 product that reads the activation after it was
+  // written.
   int64_t quantized_stride = 0;
   Memory quantized, scales;
   mutable int quantized_rows = 0;
 };
 
-// Per layer: K [block][kv_head][head_dim][block_size] and V [block][kv_head][block_size][head_dim]. A host block is the same
-// pieces of all layers, one after the other.
+// Per layer: K [block][kv_head][head_dim][block_size] and V [block][kv_head][block_size][head_dim]. A host
+// block is the same pieces of all layers, one after the other.
 struct CpuKvCache final : KvCache {
   CpuKvCache(const KvLayout& shape, int device_blocks, int host);
   size_t piece() const { return piece_bytes; }  // bytes of K (or V) of one block in one layer
@@ -57,12 +59,13 @@ struct CpuKvCache final : KvCache {
   void from_host(int32_t slot, int32_t block);
 
   KvType type = KvType::kF16;
-  size_t element = 2;        // bytes
+  size_t element = 2;  // bytes
 
  private:
   std::byte* at(int layer, int kind, int32_t block) {
-    const size_t index = (static_cast<size_t>(layer) * 2 + static_cast<size_t>(kind)) * static_cast<size_t>(blocks) +
-                         static_cast<size_t>(block);
+    const size_t index =
+        (static_cast<size_t>(layer) * 2 + static_cast<size_t>(kind)) * static_cast<size_t>(blocks) +
+        static_cast<size_t>(block);
     return device.as<std::byte>() + index * piece_bytes;
   }
   size_t piece_bytes = 0;

@@ -14,7 +14,9 @@
 namespace agentinfer {
 namespace {
 
-constexpr int64_t kBlock = 64;  // columns of the source handled together: a panel's block of it stays in the first cache
+constexpr int64_t kMaxInt8Columns = 131072;  // 127 * 128 * this fits in 31 bits
+constexpr int64_t kBlock =
+    64;  // columns of the source handled together: a panel's block of it stays in the first cache
 
 template <typename T>
 T element(const TensorView& tensor, int64_t index) {
@@ -38,15 +40,19 @@ SourceRow source_row(const LinearSource& source, int64_t column) {
   return {};
 }
 
-int64_t tensor_columns(const Slice& slice) { return slice.tensor->shape.at(1); }
+int64_t tensor_columns(const Slice& slice) {
+  return slice.tensor->shape.at(1);
+}
 
 void check_source(const LinearSource& source) {
   const Slice& first = source.parts.at(0);
   for (const Slice& part : source.parts) {
     const bool inside = part.tensor != nullptr && part.tensor->shape.size() == 2 && part.row_begin >= 0 &&
-                        part.row_end <= part.tensor->shape[0] && part.col_begin >= 0 && part.col_end <= part.tensor->shape[1];
+                        part.row_end <= part.tensor->shape[0] && part.col_begin >= 0 &&
+                        part.col_end <= part.tensor->shape[1];
     if (!inside || part.col_end - part.col_begin != first.col_end - first.col_begin)
-      fail(ErrorCode::kInvalidArgument, source.name, ": a slice lies outside its tensor or differs in columns");
+      fail(ErrorCode::kInvalidArgument, source.name,
+           ": a slice lies outside its tensor or differs in columns");
     const bool stored_int8 = part.tensor->dtype == DType::kI8;
     if (stored_int8 != (part.row_scale != nullptr) || (stored_int8 && source.format != WeightFormat::kW8A8))
       fail(ErrorCode::kInvalidArgument, part.tensor->name, ": int8 weights need a scale and the W8A8 format");
@@ -67,61 +73,69 @@ void pack_bias(const LinearSource& source, PackedWeights& packed) {
   }
 }
 
-// Dword and half of a column within a panel row.
-int64_t half_index(int64_t column) {
-  const int64_t group = column / 32, inside = column % 32;
-  return (group * 16 + inside % 16) * 2 + inside / 16;
+// Values [k, k + count) of output column `column`; zeros past the last column.
+void read_column(const LinearSource& source, int64_t columns, int64_t column, int64_t k, int64_t count,
+                 uint16_t* out) {
+  if (column >= columns) {
+    std::fill_n(out, count, uint16_t{0});
+    return;
+  }
+  const SourceRow from = source_row(source, column);
+  read_bf16(*from.slice->tensor, from.row * tensor_columns(*from.slice) + from.slice->col_begin + k, count,
+            out);
 }
 
 void pack_bf16_panel(const LinearSource& source, int64_t panel, PackedWeights& packed) {
-  // Halves in memory order: the low half of a little-endian dword comes first.
-  uint16_t* out = packed.weights.as<uint16_t>() + panel * packed.k * kPanelColumns;
-  const int64_t end = std::min<int64_t>(kPanelColumns, packed.columns - panel * kPanelColumns);
-  uint16_t values[kBlock];
+  uint32_t* out = packed.weights.as<uint32_t>() + panel * packed.k * (kPanelColumns / 2);
+  uint16_t low[kBlock], high[kBlock];
   for (int64_t k = 0; k < packed.k; k += kBlock) {
     const int64_t count = std::min(kBlock, packed.k - k);
-    for (int64_t column = 0; column < end; ++column) {
-      const SourceRow from = source_row(source, panel * kPanelColumns + column);
-      read_bf16(*from.slice->tensor, from.row * tensor_columns(*from.slice) + from.slice->col_begin + k, count, values);
-      uint16_t* to = out + k * kPanelColumns + half_index(column);
-      for (int64_t i = 0; i < count; ++i) to[i * kPanelColumns] = values[i];
+    for (int64_t dword = 0; dword < kPanelColumns / 2; ++dword) {
+      const int64_t column = panel * kPanelColumns + dword / 16 * 32 + dword % 16;
+      read_column(source, packed.columns, column, k, count, low);
+      read_column(source, packed.columns, column + 16, k, count, high);
+      uint32_t* to = out + k * (kPanelColumns / 2) + dword;
+      for (int64_t i = 0; i < count; ++i)
+        to[i * (kPanelColumns / 2)] = low[i] | static_cast<uint32_t>(high[i]) << 16;
     }
   }
 }
 
-// A source row in int8, and its scale: as stored, or quantised over all of its columns, so that the result does not depend on how
-// columns are cut.
-float int8_row(const SourceRow& from, std::vector<float>& values, std::vector<int8_t>& row) {
-  const TensorView& tensor = *from.slice->tensor;
-  const auto columns = static_cast<size_t>(tensor_columns(*from.slice));
-  row.resize(columns);
-  if (from.slice->row_scale != nullptr) {
-    std::memcpy(row.data(), tensor.data.data() + static_cast<size_t>(from.row) * columns, columns);
-    return read_element(*from.slice->row_scale, from.row);
+// One source row as int8 in `out` (the slice's columns only). The scale covers all of the row's columns, so
+// that it does not depend on how columns are cut. `row` and `levels` are work memory.
+float quantise_row(const SourceRow& from, int64_t k, std::vector<float>& row, std::vector<int8_t>& levels,
+                   int8_t* out) {
+  const Slice& slice = *from.slice;
+  const int64_t columns = tensor_columns(slice), first = from.row * columns;
+  if (slice.row_scale != nullptr) {
+    std::memcpy(out, slice.tensor->data.data() + first + slice.col_begin, static_cast<size_t>(k));
+    return read_element(*slice.row_scale, from.row);
   }
-  values.resize(columns);
-  read_floats(tensor, from.row * static_cast<int64_t>(columns), values);
-  const float scale = quantize_row(values, row);
-  if (std::isnan(scale)) fail(ErrorCode::kModelInvalid, tensor.name, ": row ", from.row, " holds a value that is not finite");
+  row.resize(static_cast<size_t>(columns));
+  levels.resize(static_cast<size_t>(columns));
+  read_floats(*slice.tensor, first, row);
+  const float scale = quantize_row(row, levels);
+  if (!std::isfinite(scale))
+    fail(ErrorCode::kModelInvalid, slice.tensor->name, ": row ", from.row,
+         " holds a value that is not finite");
+  std::memcpy(out, levels.data() + slice.col_begin, static_cast<size_t>(k));
   return scale;
 }
 
 void pack_int8_panel(const LinearSource& source, int64_t panel, PackedWeights& packed) {
   int8_t* out = packed.weights.as<int8_t>() + panel * packed.k4() * kPanelColumns * 4;
   const int64_t end = std::min<int64_t>(kPanelColumns, packed.columns - panel * kPanelColumns);
-  std::vector<float> values;
-  std::vector<int8_t> row;
+  std::vector<float> row;
+  std::vector<int8_t> levels, padded(static_cast<size_t>(packed.k4() * 4));
   for (int64_t column = 0; column < end; ++column) {
     const SourceRow from = source_row(source, panel * kPanelColumns + column);
-    const float scale = int8_row(from, values, row);
-    const int8_t* weights = row.data() + from.slice->col_begin;
+    packed.scale.as<float>()[panel * kPanelColumns + column] =
+        quantise_row(from, packed.k, row, levels, padded.data());
     int32_t sum = 0;
-    for (int64_t k = 0; k < packed.k; ++k) {
-      out[(k / 4 * kPanelColumns + column) * 4 + k % 4] = weights[k];
-      sum += weights[k];
-    }
-    packed.scale.as<float>()[panel * kPanelColumns + column] = scale;
+    for (const int8_t level : padded) sum += level;
     packed.column_sum.as<int32_t>()[panel * kPanelColumns + column] = sum;
+    for (int64_t k4 = 0; k4 < packed.k4(); ++k4)
+      std::memcpy(out + (k4 * kPanelColumns + column) * 4, padded.data() + k4 * 4, 4);
   }
 }
 
@@ -145,10 +159,15 @@ void pack_panels(PackedWeights& packed, ThreadPool& pool, const PackPanel& pack_
 
 float read_element(const TensorView& tensor, int64_t index) {
   switch (tensor.dtype) {
-    case DType::kBF16: return f32_from_bf16(element<uint16_t>(tensor, index));
-    case DType::kF16: return f32_from_f16(element<uint16_t>(tensor, index));
-    case DType::kF32: return element<float>(tensor, index);
-    default: fail(ErrorCode::kModelInvalid, tensor.name, ": expected a floating type, got ", dtype_name(tensor.dtype));
+    case DType::kBF16:
+      return f32_from_bf16(element<uint16_t>(tensor, index));
+    case DType::kF16:
+      return f32_from_f16(element<uint16_t>(tensor, index));
+    case DType::kF32:
+      return element<float>(tensor, index);
+    default:
+      fail(ErrorCode::kModelInvalid, tensor.name, ": expected a floating type, got ",
+           dtype_name(tensor.dtype));
   }
 }
 
@@ -166,6 +185,9 @@ PackedWeights pack(const LinearSource& source, ThreadPool& pool) {
   packed.format = source.format;
   packed.k = source.parts[0].col_end - source.parts[0].col_begin;
   for (const Slice& part : source.parts) packed.columns += part.row_end - part.row_begin;
+  if (source.format == WeightFormat::kW8A8 && packed.k > kMaxInt8Columns)
+    fail(ErrorCode::kModelUnsupported, source.name, ": int8 sums of ", packed.k,
+         " products may overflow, at most ", kMaxInt8Columns, " are supported");
   packed.panels = (packed.columns + kPanelColumns - 1) / kPanelColumns;
   const auto padded = static_cast<size_t>(packed.panels * kPanelColumns);
   packed.bias = Memory(padded * sizeof(float), source.name);

@@ -1,5 +1,6 @@
 #pragma once
-// Weights from the stored tensors into the kernels' panels (layouts: kernels.h). Work is spread over the pool by panel.
+// Weights from the stored tensors into the kernels' panels (layouts: kernels.h). Work is spread over the pool
+// by panel.
 
 #include "backend/backend.h"
 #include "backend/cpu/memory.h"
@@ -10,17 +11,17 @@ namespace agentinfer {
 struct PackedWeights {
   WeightFormat format = WeightFormat::kBF16;
   int64_t k = 0, columns = 0, panels = 0;
-  Memory weights;      // bf16: [panel][k][32 dwords]; int8: [panel][k / 4 rounded up][64][4]
-  Memory bias;         // f32 [panels * 64], zero where there is none
-  Memory scale;        // int8: f32 [panels * 64]
-  Memory column_sum;   // int8: int32 [panels * 64]
+  Memory weights;     // bf16: [panel][k][32 dwords]; int8: [panel][k / 4 rounded up][64][4]
+  Memory bias;        // f32 [panels * 64], zero where there is none
+  Memory scale;       // int8: f32 [panels * 64]
+  Memory column_sum;  // int8: int32 [panels * 64]
 
   int64_t k4() const { return (k + 3) / 4; }
   size_t bytes() const { return weights.bytes() + bias.bytes() + scale.bytes() + column_sum.bytes(); }
 };
 
-// Throws kOutOfMemory; kModelInvalid for a weight that is not finite where it must be quantised (names tensor and row);
-// kInvalidArgument for a source that contradicts itself.
+// Throws kOutOfMemory; kModelInvalid for a weight that is not finite where it must be quantised (names tensor
+// and row); kInvalidArgument for a source that contradicts itself.
 PackedWeights pack(const LinearSource& source, ThreadPool& pool);
 
 // One element as f32. REQUIRES a floating dtype.

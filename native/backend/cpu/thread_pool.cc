@@ -7,7 +7,8 @@
 namespace agentinfer {
 namespace {
 
-constexpr int kSpins = 4000;  // some 40 microseconds: longer than the gaps inside a step, shorter than those between steps
+constexpr int kSpins =
+    4000;  // some 40 microseconds: longer than the gaps inside a step, shorter than those between steps
 
 void pause() {
 #if defined(__SSE__)
@@ -17,12 +18,17 @@ void pause() {
 #endif
 }
 
-// Denormal inputs and results count as zero while this lives: they cost ten times as much and mean nothing here.
+// Denormal inputs and results count as zero while this lives: they cost ten times as much and mean nothing
+// here.
 class FlushDenormals {
  public:
 #if defined(__SSE__)
-  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
-  ~FlushDenormals() { _mm_setcsr(saved_); }
+  FlushDenormals() : saved_(_mm_getcsr()) {
+    _mm_setcsr(saved_ | 0x8040u);
+  }
+  ~FlushDenormals() {
+    _mm_setcsr(saved_);
+  }
 
  private:
   unsigned saved_;
@@ -31,7 +37,9 @@ class FlushDenormals {
     asm volatile("mrs %0, fpcr" : "=r"(saved_));
     asm volatile("msr fpcr, %0" ::"r"(saved_ | (uint64_t{1} << 24)));
   }
-  ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
+  ~FlushDenormals() {
+    asm volatile("msr fpcr, %0" ::"r"(saved_));
+  }
 
  private:
   uint64_t saved_;
@@ -67,8 +75,10 @@ void ThreadPool::run(int tasks, Call call, const void* context) {
   while (run_one(generation, 0)) {
   }
   for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) {
-    if (spins < kSpins) pause();
-    else std::this_thread::yield();  // the last task's thread may have lost its core
+    if (spins < kSpins)
+      pause();
+    else
+      std::this_thread::yield();  // the last task's thread may have lost its core
   }
 }
 
@@ -88,8 +98,10 @@ void ThreadPool::work(int worker) {
   while (true) {
     int spins = 0;
     while (epoch_.load(std::memory_order_acquire) == seen) {
-      if (++spins < kSpins) pause();
-      else epoch_.wait(seen, std::memory_order_acquire);
+      if (++spins < kSpins)
+        pause();
+      else
+        epoch_.wait(seen, std::memory_order_acquire);
     }
     if (stopping_.load()) return;
     seen = epoch_.load(std::memory_order_acquire);

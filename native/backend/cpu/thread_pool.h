@@ -1,6 +1,6 @@
 #pragma once
-// A few threads that share the tasks of one loop at a time. Tasks are handed out one by one, so a core that is taken away for
-// a while delays only the task it holds. Results must not depend on who runs what.
+// A few threads that share the tasks of one loop at a time. Tasks are handed out one by one, so a core that
+// is taken away for a while delays only the task it holds. Results must not depend on who runs what.
 
 #include <atomic>
 #include <cstdint>
@@ -19,11 +19,14 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(threads_.size()) + 1; }
 
-  // Runs body(task, worker) for every task in [0, tasks), worker in [0, size()); returns when all are done. One caller at a
-  // time. The body must not throw. Denormals count as zero inside (in every thread alike).
+  // Runs body(task, worker) for every task in [0, tasks), worker in [0, size()); returns when all are done.
+  // One caller at a time. The body must not throw. Denormals count as zero inside (in every thread alike).
   template <typename Body>
   void parallel_for(int tasks, const Body& body) {
-    run(tasks, [](const void* context, int task, int worker) { (*static_cast<const Body*>(context))(task, worker); }, &body);
+    run(
+        tasks,
+        [](const void* context, int task, int worker) { (*static_cast<const Body*>(context))(task, worker); },
+        &body);
   }
 
  private:
@@ -32,8 +35,9 @@ class ThreadPool {
   bool run_one(uint32_t generation, int worker);
   void work(int worker);
 
-  // High half: generation of the loop; low half: tasks not yet handed out. A task is claimed by decrementing it, which fails once
-  // the generation has moved on; call_ and context_ are read only while holding a claimed task, and rewritten only when none is.
+  // High half: generation of the loop; low half: tasks not yet handed out. A task is claimed by decrementing
+  // it, which fails once the generation has moved on; call_ and context_ are read only while holding a
+  // claimed task, and rewritten only when none is.
   std::atomic<uint64_t> ticket_{0};
   std::atomic<int> unfinished_{0};
   Call call_ = nullptr;

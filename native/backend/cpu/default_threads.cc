@@ -1,0 +1,38 @@
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <string>
+#include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include "backend/cpu/cpu_backend.h"
+
+namespace agentinfer {
+namespace {
+
+int allowed_cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+#endif
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+// "<microseconds> <period>" or "max <period>". A pool larger than the quota would spin it away.
+int quota_cores() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  double quota = 0, period = 0;
+  if (!(file >> quota >> period) || quota <= 0 || period <= 0) return kMaxThreads;
+  return static_cast<int>(std::min<double>(std::ceil(quota / period), kMaxThreads));
+}
+
+}  // namespace
+
+int default_threads() {
+  return std::clamp(std::min(allowed_cores(), quota_cores()), 1, kMaxThreads);
+}
+
+}  // namespace agentinfer
