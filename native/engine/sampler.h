@@ -18,7 +18,7 @@
 //   least top_p
 //  10. draw
 // Ties are won by the lower id, everywhere: top-k keeps exactly k. NaN counts as -inf.
-// Probabilities below 2^-35 of the highest are drawn as 0 (for vocabularies up to 2^18 tokens; a bit more for
+// Probabilities below 2^-36 of the highest are drawn as 0 (for vocabularies up to 2^18 tokens; a bit more for
 // each doubling). No full sort: maxima of 64-token groups bound what must be looked at, and cuts are found by
 // selection.
 
@@ -84,8 +84,8 @@ class Sampler {
  public:
   explicit Sampler(int vocabulary);
   // REQUIRES logits.size() == vocabulary and validated params. `position` is the position the sampled token
-  // will have. Throws kDevice, naming the position, if no logit is finite; kInvalidArgument if the params
-  // leave no token.
+  // will have. Throws kDevice, naming the position, if the highest logit is not finite; kInvalidArgument if
+  // the params leave no token.
   SampleResult sample(std::span<const float> logits, const SamplingParams& params,
                       const TokenHistory& history, int64_t position);
 
@@ -93,23 +93,39 @@ class Sampler {
   struct Candidate {
     float logit = 0;
     int32_t token = 0;
-    float weight = 0;  // exp((logit - highest) / temperature)
+    double weight = 0;  // logit_scan.h
+  };
+  struct Row {
+    std::span<const float> logits;
+    float highest = 0, inverse_temperature = 1;
   };
   static bool before(const Candidate& a, const Candidate& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
   }
 
-  std::span<const float> adjust(std::span<const float> logits, const SamplingParams& params, const TokenHistory& history);
+  std::span<const float> adjust(std::span<const float> logits, const SamplingParams& params,
+                                const TokenHistory& history);
   void penalise(const SamplingParams& params, const TokenHistory& history);
-  void report_logprobs(std::span<const float> logits, const SamplingParams& params, SampleResult& result);
-  void gather(std::span<const float> logits, const SamplingParams& params, float highest);
-  void sort_first(size_t count);
-  void cut_top_p(float top_p);
-  int32_t draw(double u) const;
+  int32_t first_of(std::span<const float> logits, float highest) const;
+  int32_t draw(const Row& row, const SamplingParams& params, double u);
+  int32_t draw_kept(const Row& row, Candidate last, double u);
+  int32_t draw_all(const Row& row, double u);
+  void gather(std::span<const float> logits, Candidate last);
+  void gather_top(std::span<const float> logits, size_t count);
+  double weigh(const Row& row);
+  void cut_top_p(double mass);
+  void report_logprobs(std::span<const float> logits, float highest, const SamplingParams& params,
+                       SampleResult& result);
+  float logprob(std::span<const float> logits, int32_t token) const;
 
   int vocabulary_;
-  std::vector<float> adjusted_;         // [vocabulary] logits after steps 2 to 5, if there are any
-  std::vector<Candidate> candidates_;   // [vocabulary] capacity
+  double unit_;                  // of weights
+  double log_sum_ = 0;           // log of the sum of exp of the raw logits
+  std::vector<float> adjusted_;  // [vocabulary] logits after steps 2 to 5, if there are any
+  std::vector<float> maxima_;    // of each group of 64 logits: of the raw ones, then of the adjusted ones
+  std::vector<float> ranked_maxima_;   // work space of gather_top
+  std::vector<double> sums_;           // weights of each group
+  std::vector<Candidate> candidates_;  // [vocabulary] capacity
   std::vector<TokenLogprob> top_, chosen_;
 };
 
