@@ -132,8 +132,10 @@ int32_t dot_loop(int64_t iterations) {
   Acc sum[kDotChains];
   for (Acc& chain : sum) chain = first_sum(start);
   const WeightVec w = load_weights(bytes);
-  const Acts x = broadcast_acts(bytes);
   for (int64_t n = 0; n < iterations; ++n) {
+    asm volatile("" ::"r"(bytes)
+                 : "memory");  // the activations may have changed: no closed form for the loop
+    const Acts x = broadcast_acts(bytes);
 #pragma GCC unroll 16
     for (int i = 0; i < kDotChains; ++i) sum[i] = dot(sum[i], w, x);
   }
