@@ -7,7 +7,7 @@
       'action_name': 'cmake',
       'inputs': [],
       'outputs': ['always-run-cmake'],
-      'action': ['node', '<!(node -p "require.resolve(\'cmake-js/bin/cmake-js\')")', 'compile', '--out', 'build/cmake'],
+      'action': ['node', 'native/build/addon.mjs'],
     }],
   }],
 }

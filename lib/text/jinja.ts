@@ -152,7 +152,7 @@ function withinTime<T>(time: number, work: () => T): T {
   try {
     script.runInContext(watched, { timeout: time })
   } catch (error) {
-    if ((error as { code?: unknown }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw new Error(`more than ${time} ms`)
+    if ((error as { code?: unknown }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw new Error(`more than ${time} ms`, { cause: error })
     throw error
   } finally {
     watched['run'] = undefined

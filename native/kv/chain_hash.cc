@@ -1,7 +1,12 @@
 #include "kv/chain_hash.h"
 
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstring>
-#include <random>
+
+#include "tensor/check.h"
 
 namespace agentinfer {
 namespace {
@@ -37,9 +42,10 @@ uint64_t finish(uint64_t x) {  // the finaliser of SplitMix64: every input bit r
 }  // namespace
 
 ChainHasher::Secret ChainHasher::random_secret() {
-  std::random_device device;
   Secret secret;
-  for (uint64_t& word : secret) word = static_cast<uint64_t>(device()) << 32 | device();
+  // Not std::random_device: linked statically, it would ask for a newer glibc than anything else here.
+  if (getentropy(secret.data(), sizeof secret) != 0)
+    fail(ErrorCode::kIo, "getentropy: expected ", sizeof secret, " random bytes, got: ", std::strerror(errno));
   return secret;
 }
 

@@ -1,0 +1,11 @@
+# Cross-compiles for Linux on arm64 with Debian's compiler; tests run under qemu-user, whose "max" CPU has every extension the kernels know.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_FIND_ROOT_PATH /usr/aarch64-linux-gnu)
+find_program(qemu_aarch64 NAMES qemu-aarch64 qemu-aarch64-static)
+if(qemu_aarch64)
+  set(CMAKE_CROSSCOMPILING_EMULATOR ${qemu_aarch64} -L /usr/aarch64-linux-gnu -cpu max)
+endif()
