@@ -76,7 +76,7 @@ std::string toolkit_version(const std::string& root) {
 void read_timeouts(Config& c) {
   c.connect_ms = setting("ASCEND_EMULATOR_CONNECT_MS", (setting("HCCL_CONNECT_TIMEOUT", 120) + 20) * 1000);
   const uint64_t exec = setting("HCCL_EXEC_TIMEOUT", 1836);
-  c.exec_ms = setting("ASCEND_EMULATOR_EXEC_MS", exec ? exec * 1000 : ~0ull >> 20);
+  c.exec_ms = setting("ASCEND_EMULATOR_EXEC_MS", exec ? exec * 1000 : kForeverMs);
   c.event_wait_ms = setting("ASCEND_EMULATOR_EVENT_WAIT_MS", 1866000);
   c.task_ms = setting("ASCEND_EMULATOR_TASK_MS", 1091000);
 }

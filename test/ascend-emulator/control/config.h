@@ -12,6 +12,8 @@
 
 namespace emu {
 
+constexpr uint64_t kForeverMs = 1ull << 38;  // some nine years; more would overflow nanoseconds
+
 struct Config {
   std::string root;                 // the folder that holds lib64
   std::string version;              // of the emulated toolkit, from its version.info

@@ -78,6 +78,7 @@ Graph& checked_graph(aclmdlRI handle);
 void execute_graph(Graph& graph, Stream& stream);
 void destroy_graph(Graph& graph);
 uint64_t live_graphs();
+void drop_graphs_of(Context& context);  // with its context; says how many were left
 
 void begin_group(Stream& stream);
 TaskGroup* end_group(Stream& stream);

@@ -100,6 +100,19 @@ void destroy_graph(Graph& graph) {
   drop_graph(graph);
 }
 
+void drop_graphs_of(Context& context) {
+  uint64_t left = 0;
+  {
+    const std::lock_guard lock(capture_mutex());
+    for (Graph* graph : graphs()) {
+      if (graph->context != &context || !graph->alive) continue;
+      left += graph->complete;
+      drop_graph(*graph);
+    }
+  }
+  if (left && !context.error) report(text(left, " graphs were not destroyed before their context"));
+}
+
 uint64_t live_graphs() {
   const std::lock_guard lock(capture_mutex());
   uint64_t n = 0;

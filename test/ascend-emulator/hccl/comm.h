@@ -62,6 +62,7 @@ struct Group {
   std::map<std::pair<uint32_t, uint32_t>, std::pair<uint64_t, uint64_t>> pair_next;
   std::map<Collective, std::set<uint32_t>> connected;  // ranks whose host issued a first call of the kind
   std::vector<Comm*> comms;
+  std::atomic<bool> deadlocked{false};  // part of a cycle that was found: nobody in it can go on
 };
 
 struct Comm {

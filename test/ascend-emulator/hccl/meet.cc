@@ -71,6 +71,24 @@ bool waits_for(const Group* group, const Group* start, std::vector<const Group*>
   return false;
 }
 
+// Empty when there is none. One that is found ends every group in it.
+std::string find_deadlock(Group& group, const Share& share, const std::string& who) {
+  const std::lock_guard blocked(blocked_mutex());
+  if (group.deadlocked) return "another group's part of a deadlock was found";
+  std::vector<const Group*> path;
+  for (const Comm* comm : group.comms) {
+    if (!comm || comm->queued.empty()) continue;
+    const auto* next = static_cast<const Group*>(comm->queued.front()->blocked_in);
+    if (!next || next == &group || !waits_for(next, &group, path)) continue;
+    for (const Group* member : path) const_cast<Group*>(member)->deadlocked = true;
+    const std::string found = text("deadlock: ", who, " waits in ", share_text(share), " for rank ",
+                                   comm->rank, ", whose stream waits in another group for this one");
+    report_at(text("group ", group.name), found);
+    return found;
+  }
+  return {};
+}
+
 std::string missing_ranks(const Meeting& meeting) {
   std::string missing;
   for (size_t rank = 0; rank < meeting.shares.size(); ++rank)
@@ -106,19 +124,8 @@ void take_part(Group& group, const std::shared_ptr<Meeting>& meeting, uint32_t s
       exchange(*meeting);
       meeting->done = true;
     }
-    if (++polls % 256 == 0 && !meeting->done && meeting->failed.empty()) {
-      const std::lock_guard blocked(blocked_mutex());
-      std::vector<const Group*> path;
-      for (const Comm* comm : group.comms)
-        if (comm && !comm->queued.empty() && comm->queued.front()->blocked_in &&
-            comm->queued.front()->blocked_in != &group &&
-            waits_for(static_cast<const Group*>(comm->queued.front()->blocked_in), &group, path)) {
-          meeting->failed = text("deadlock: ", who, " waits in ", share_text(share), " for rank ", comm->rank,
-                                 ", whose stream waits in another group for this one");
-          report_at(text("group ", group.name), meeting->failed);
-          break;
-        }
-    }
+    if (++polls % 64 == 0 && !meeting->done && meeting->failed.empty())
+      meeting->failed = find_deadlock(group, share, who);
     return meeting->done || !meeting->failed.empty();
   };
   try {
@@ -127,9 +134,9 @@ void take_part(Group& group, const std::shared_ptr<Meeting>& meeting, uint32_t s
         text(who, " in ", share_text(share), meeting->hung ? " (injected: never completes)" : ""));
   } catch (TaskFault& fault) {
     const std::lock_guard guard(group.mutex);
+    if (fault.code == kTimeout) fault.why += "; not there: ranks " + missing_ranks(*meeting);
     meeting->shares[seat] = nullptr;  // its memory is no longer ours to touch
     --meeting->arrived;
-    if (fault.code == kTimeout) fault.why += "; not there: ranks " + missing_ranks(*meeting);
     throw;
   }
   const std::lock_guard guard(group.mutex);

@@ -9,6 +9,7 @@
 
 #include "abi/acl_rt.h"
 #include "control/api.h"
+#include "control/config.h"
 #include "runtime/stream.h"
 #include "runtime/worker_clock.h"
 
@@ -49,7 +50,7 @@ void deliver(Stream& stream, aclrtCallback fn, void* data, bool block) {
     m.arrived.notify_all();
   }
   if (block)
-    stream.block_until([&] { return done->load(); }, ~0ull >> 20, ACL_ERROR_RT_REPORT_TIMEOUT,
+    stream.block_until([&] { return done->load(); }, kForeverMs, ACL_ERROR_RT_REPORT_TIMEOUT,
                        "a host callback");
 }
 

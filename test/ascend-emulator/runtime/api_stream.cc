@@ -160,7 +160,7 @@ aclError aclrtSetStreamResLimit(aclrtStream stream, aclrtDevResLimitType type, u
 aclError aclrtSetOpWaitTimeout(uint32_t timeout) {
   return api("aclrtSetOpWaitTimeout", args(timeout), [&] {
     current_context();
-    config().event_wait_ms = timeout ? uint64_t{timeout} * 1000 : ~0ull >> 20;
+    config().event_wait_ms = timeout ? uint64_t{timeout} * 1000 : kForeverMs;
   });
 }
 

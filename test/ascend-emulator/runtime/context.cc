@@ -5,6 +5,7 @@
 #include "control/api.h"
 #include "control/config.h"
 #include "control/faults.h"
+#include "graph/capture.h"
 #include "runtime/event.h"
 #include "runtime/memory.h"
 #include "runtime/stream.h"
@@ -114,6 +115,7 @@ Context* new_context(int id, bool primary) {
 
 void kill_context(Context& context) {
   end_streams_of(context);
+  drop_graphs_of(context);
   context.alive = false;
 }
 

@@ -94,14 +94,14 @@ F function(const char* name) {
   do {                                                               \
     if (!(condition)) harness::fail(__FILE__, __LINE__, #condition); \
   } while (false)
-#define CHECK_EQ(a, b)                                                                                 \
-  do {                                                                                                 \
-    const auto check_a = (a);                                                                          \
-    const auto check_b = (b);                                                                          \
-    if (!(check_a == check_b))                                                                         \
-      harness::fail(__FILE__, __LINE__,                                                                \
-                    std::string(#a " == " #b ": ") + std::to_string(static_cast<long long>(check_a)) + \
-                        " != " + std::to_string(static_cast<long long>(check_b)));                     \
+#define CHECK_EQ(a, b)                                                                                  \
+  do {                                                                                                  \
+    const auto check_a = static_cast<long long>(a);                                                     \
+    const auto check_b = static_cast<long long>(b);                                                     \
+    if (!(check_a == check_b))                                                                          \
+      harness::fail(                                                                                    \
+          __FILE__, __LINE__,                                                                           \
+          std::string(#a " == " #b ": ") + std::to_string(check_a) + " != " + std::to_string(check_b)); \
   } while (false)
 #define OK(call) CHECK_EQ(static_cast<int>(call), 0)
 // The call is refused with the code, and a violation that names the function is recorded.

@@ -1,5 +1,5 @@
 # Each test is one executable that opens the libraries with dlopen; nothing is linked against them.
-set(emulator_tests ops)
+set(emulator_tests ops runtime stream memory launch enforce graph fault hccl load touch)
 foreach(name ${emulator_tests})
   set(target emulator_${name}_test)
   add_executable(${target} tests/${name}_test.cc)
