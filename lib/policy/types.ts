@@ -1,0 +1,141 @@
+/**
+ * What policies see and say. A policy is a pure function of the snapshots it was given: no clock, no I/O, no native calls. All times are
+ * seconds on the engine's clock (`Snapshot.now`), all KV amounts are blocks unless they say tokens.
+ */
+
+/** One live request. Tokens: 0 <= computed < known. */
+export interface RequestView {
+  readonly id: number
+  /** The session it belongs to; undefined: a request of its own. */
+  readonly session: number | undefined
+  /** Requests of different tenants share no KV; fairness is between tenants. */
+  readonly tenant: string
+  /** Higher goes first. */
+  readonly priority: number
+  readonly promptTokens: number
+  /** Prompt and output tokens so far. */
+  readonly known: number
+  /** Tokens whose KV is computed. */
+  readonly computed: number
+  /** Tokens it may still generate. */
+  readonly remaining: number
+  /** Holds KV blocks (it has run before and was not preempted since). */
+  readonly started: boolean
+  readonly arrivedAt: number
+  /** Prompt tokens the engine had computed for anybody when this request arrived: `Snapshot.prefilled - prefilledAtArrival` is its age in tokens. */
+  readonly prefilledAtArrival: number
+  /** It is ended with `ERR_DEADLINE` at this time. */
+  readonly deadline: number | undefined
+  /** What the prefix index holds of it; undefined while it runs, or before it was looked up. */
+  readonly probe: ProbeView | undefined
+}
+
+/** hit and need of a request that has not started, without side effects. */
+export interface ProbeView {
+  /** Prompt tokens found in the cache, on the device or the host tier. */
+  readonly hitTokens: number
+  /** Of the hit: blocks running sequences hold, blocks that could be evicted, blocks on the host tier. */
+  readonly pinned: number
+  readonly evictable: number
+  readonly host: number
+  /** New blocks its prompt needs on the device, those to come from the host tier included. */
+  readonly need: number
+  /** Requests with the same number share their first uncached block: the first to run computes it for the others. -1: alone. */
+  readonly group: number
+}
+
+export interface PoolView {
+  readonly total: number
+  readonly free: number
+  /** Held by nobody, still in the index. */
+  readonly cached: number
+  readonly used: number
+  readonly hostTotal: number
+  readonly hostFree: number
+}
+
+/** Unions over all waiting requests: a block that two of them share counts once. */
+export interface DemandView {
+  readonly pinned: number
+  readonly evictable: number
+  readonly host: number
+  readonly fresh: number
+}
+
+export interface PlanLimits {
+  /** Rows (tokens) of a step. */
+  readonly maxBatchTokens: number
+  readonly maxSequences: number
+  /** Tokens in a block. */
+  readonly blockSize: number
+}
+
+/** A session that is open, whether or not a request of it is live. */
+export interface SessionView {
+  readonly id: number
+  readonly tenant: string
+  /** Tokens whose KV it would find again. */
+  readonly tokens: number
+  readonly activity: SessionActivity
+  readonly since: number
+}
+
+/** What a session's owner says it is doing. */
+export type SessionActivity =
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'running' }
+  | { readonly kind: 'tool'; readonly tool: string }
+  /** Its next request comes on this engine, with about so many more tokens, though it now runs elsewhere. */
+  | { readonly kind: 'elsewhere'; readonly tokens: number }
+
+export interface Snapshot {
+  readonly now: number
+  readonly step: number
+  /** In order of arrival. */
+  readonly requests: readonly RequestView[]
+  readonly sessions: readonly SessionView[]
+  readonly pool: PoolView
+  readonly demand: DemandView
+  readonly limits: PlanLimits
+  /** Prompt tokens computed since the engine was opened. */
+  readonly prefilled: number
+  /** Running requests that found no room in the last step. */
+  readonly deferred: readonly number[]
+}
+
+export interface PlannedRow {
+  readonly id: number
+  /** Tokens to compute, at most known - computed. */
+  readonly tokens: number
+}
+
+/** Blocks of higher classes are evicted after all blocks of lower ones; within a class expired ones first, then the least recently used. */
+export interface Retention {
+  readonly session: number
+  /** 0: none .. 3. */
+  readonly retentionClass: number
+  readonly expiresAt: number
+}
+
+export interface Plan {
+  /** Each id at most once; tokens sum to at most maxBatchTokens. */
+  readonly rows: readonly PlannedRow[]
+  /** Running requests that give their blocks back and start over later. */
+  readonly preempt: readonly number[]
+  readonly retain: readonly Retention[]
+  /** Why requests that could have run wait, by id; for `engine.stats()`. */
+  readonly reasons: ReadonlyMap<number, string>
+  /** Figures of the policy itself (λ, z …), for `engine.stats()`. */
+  readonly figures?: Readonly<Record<string, number>>
+}
+
+/**
+ * Decides what a step computes. It may keep state, but only from the snapshots it was given: the same snapshots in the same order give
+ * the same plans.
+ */
+export interface Scheduler {
+  readonly name: string
+  /** Which lookups it wants before each plan: per waiting request, and the unions. They cost microseconds each on the engine's thread. */
+  readonly wants?: { readonly probes?: boolean; readonly demand?: boolean }
+  plan(snapshot: Snapshot): Plan
+}
