@@ -15,7 +15,8 @@ export function addQuantize(program: Command): void {
 async function run(source: string, target: string, flags: { threads?: number }): Promise<void> {
   const progress = progressLine('quantizing')
   const task = native().quantize({ source, target, ...flags }, (done, total) => progress.update(done, total))
-  process.once('SIGINT', task.abort)
+  const abort = (): void => task.abort()
+  process.once('SIGINT', abort)
   try {
     const { sourceBytes, writtenBytes, matrices, files } = await task.done
     progress.end()
@@ -24,6 +25,6 @@ async function run(source: string, target: string, flags: { threads?: number }):
     progress.end()
     throw fromNative(error)
   } finally {
-    process.removeListener('SIGINT', task.abort)
+    process.removeListener('SIGINT', abort)
   }
 }

@@ -65,11 +65,14 @@ export class Engine implements AsyncDisposable {
     const { model, device: _device, signal, onProgress, maxQueue, ...rest } = resolved
     const nativeOptions = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
     const opening = openNative({ folder: model, ...nativeOptions }, onProgress, signal)
+    opening.catch(() => undefined) // it may fail before it is awaited below
     try {
       const [tokenizer, templates] = await Promise.all([addon.openTokenizer(model), loadChatTemplate(model)])
-      return new Engine(await opening, tokenizer, templates, maxQueue)
+      const parts = await opening
+      signal?.throwIfAborted()
+      return new Engine(parts, tokenizer, templates, maxQueue)
     } catch (error) {
-      // The tokenizer failed: let the engine go as well.
+      // The tokenizer failed, or loading was aborted: let the engine go as well.
       await opening.then((parts) => parts.native.close()).catch(() => undefined)
       throw fromNative(error)
     }
@@ -238,7 +241,9 @@ function openNative(
       progress: (progress) => onProgress?.(progress),
       opened: (info) => {
         signal?.removeEventListener('abort', abort)
-        resolve({ native: engine, info, closed, route: (to) => (handlers = to) })
+        // Aborted when loading was already over: abort() has closed the engine.
+        if (signal?.aborted === true) reject(signal.reason as Error)
+        else resolve({ native: engine, info, closed, route: (to) => (handlers = to) })
       },
       failed: (error) => {
         signal?.removeEventListener('abort', abort)

@@ -8,7 +8,7 @@ set_target_properties(agentinfer PROPERTIES PREFIX "" SUFFIX ".node"
                       LIBRARY_OUTPUT_DIRECTORY ${AGENTINFER_ADDON_DIR}/$<CONFIG>)
 target_include_directories(agentinfer SYSTEM PRIVATE ${CMAKE_JS_INC} ${CMAKE_SOURCE_DIR}/node_modules/node-addon-api)
 target_compile_definitions(agentinfer PRIVATE NAPI_VERSION=${napi_version} NAPI_CPP_EXCEPTIONS
-                           NODE_ADDON_API_DISABLE_DEPRECATED)
+                           NODE_ADDON_API_DISABLE_DEPRECATED NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS)
 target_link_libraries(agentinfer PRIVATE core ${CMAKE_JS_LIB})
 if(APPLE)
   target_link_options(agentinfer PRIVATE -undefined dynamic_lookup)
