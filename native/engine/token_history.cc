@@ -5,7 +5,9 @@
 namespace agentinfer {
 namespace {
 
-size_t home(int32_t token, size_t mask) { return (static_cast<uint32_t>(token) * size_t{0x9e3779b1u} >> 7) & mask; }
+size_t home(int32_t token, size_t mask) {
+  return (static_cast<uint32_t>(token) * size_t{0x9e3779b1u} >> 7) & mask;
+}
 
 }  // namespace
 
