@@ -1,0 +1,115 @@
+/**
+ * What of an observation an agent gets to read: search results worth opening, passages of a long text worth their tokens. Scores are BM25
+ * against the question and the plan, so deciding takes milliseconds; what is left out stays stored and can be asked for.
+ */
+import { Bm25 } from '../text/bm25.js'
+import { terms } from '../text/terms.js'
+
+export interface SearchResult {
+  readonly title?: string | undefined
+  readonly snippet?: string | undefined
+  readonly url?: string | undefined
+  readonly [key: string]: unknown
+}
+
+/** What the agent looks for: terms of its question count in full, those of its latest plan by half. */
+export function interest(question: string, plan = ''): Map<string, number> {
+  const weights = new Map<string, number>()
+  for (const term of terms(plan)) weights.set(term, 0.5)
+  for (const term of terms(question)) weights.set(term, 1)
+  return weights
+}
+
+export interface RankedResults {
+  /** Indices into the results, best first. */
+  readonly kept: readonly number[]
+  readonly dropped: readonly number[]
+  readonly scores: readonly number[]
+}
+
+export interface RankOptions {
+  /** Results that stay at least and at most. */
+  readonly min: number
+  readonly max: number
+  /** Those below this share of the best score go, once `min` are kept. */
+  readonly relative: number
+}
+
+export const defaultRank: RankOptions = { min: 3, max: 10, relative: 0.35 }
+
+/** Near-duplicates of a better result count as below the share. `scores` replaces BM25, such as a model's probabilities. */
+export function rankResults(
+  results: readonly SearchResult[],
+  query: ReadonlyMap<string, number>,
+  options: RankOptions = defaultRank,
+  given?: readonly number[],
+): RankedResults {
+  const texts = results.map((result) => `${result.title ?? ''} ${result.title ?? ''} ${result.snippet ?? ''}`)
+  const scores = given ?? new Bm25(texts).scores(query)
+  const order = results.map((_, index) => index).toSorted((a, b) => scores[b]! - scores[a]! || a - b)
+  const best = scores[order[0] ?? 0] ?? 0
+  const seen = new Set<string>()
+  const kept: number[] = []
+  const late: number[] = []
+  for (const index of order) {
+    const key = terms(texts[index]!).join(' ')
+    const weak = seen.has(key) || scores[index]! < options.relative * best || (best > 0 && scores[index] === 0)
+    seen.add(key)
+    if (weak || kept.length >= options.max) late.push(index)
+    else kept.push(index)
+  }
+  while (kept.length < Math.min(options.min, options.max) && late.length > 0) kept.push(late.shift()!)
+  return { kept, dropped: late.toSorted((a, b) => a - b), scores }
+}
+
+/** Stretches of a text in order; consecutive stretches join to it. */
+export function passages(text: string, length = 600): string[] {
+  const pieces = text.match(/[^\n.!?。！？；]*(?:[.!?。！？；]+["”’)]*\s*|\n+|$)/g) ?? []
+  const result: string[] = []
+  let current = ''
+  for (const piece of pieces) {
+    if (current !== '' && (current.length + piece.length > length || /\n\s*\n\s*$/.test(current))) {
+      result.push(current)
+      current = ''
+    }
+    for (let rest = piece; rest !== ''; rest = rest.slice(length)) {
+      if (rest.length <= length) current += rest
+      else result.push(rest.slice(0, length))
+    }
+  }
+  if (current !== '') result.push(current)
+  return result
+}
+
+export interface CutText {
+  readonly text: string
+  /** Characters left out. */
+  readonly omitted: number
+}
+
+/** The passages that answer the query best, in their order, in about `characters`; the first one always, for what the text is. */
+export function cutText(text: string, query: ReadonlyMap<string, number>, characters: number): CutText {
+  if (text.length <= characters) return { text, omitted: 0 }
+  const size = Math.max(40, Math.min(600, Math.floor(characters / 4)))
+  const pieces = passages(text, size)
+  const scores = new Bm25(pieces).scores(query)
+  const order = pieces.map((_, index) => index).toSorted((a, b) => scores[b]! - scores[a]! || a - b)
+  const chosen = new Set<number>()
+  let used = 0
+  for (const index of [0, ...order]) {
+    const cost = pieces[index]!.length + 5
+    if (chosen.has(index) || used + cost > characters) continue
+    chosen.add(index)
+    used += cost
+  }
+  if (chosen.size === 0) return { text: text.slice(0, characters), omitted: text.length - characters }
+  let [shown, last, kept] = ['', -1, 0]
+  for (const index of [...chosen].toSorted((a, b) => a - b)) {
+    if (index !== last + 1) shown = `${shown.trimEnd()} […] `
+    shown += pieces[index]!
+    kept += pieces[index]!.length
+    last = index
+  }
+  if (last !== pieces.length - 1) shown = `${shown.trimEnd()} […]`
+  return { text: shown.trim(), omitted: text.length - kept }
+}

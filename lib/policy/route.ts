@@ -1,0 +1,245 @@
+/**
+ * Which of two models does the next step of an agent. Routers are pure: state and signals in, state and decision out; their state is
+ * plain data, so that a run can be saved in the middle.
+ *
+ * `collab` treats the model's own verdict on its progress as a noisy sensor (AgentInfer, arXiv 2512.18337, section 3, takes one FALSE for
+ * certain): a two-state filter keeps the probability of being stuck, with cheap signals beside the verdict. It escalates on that
+ * probability, gives the large model 2 steps, 2 more for each escalation that failed, 6 at most (the growing budget of arXiv 2603.26034),
+ * and comes back with hysteresis. `paper` is the published rule, for comparison.
+ */
+
+export type Which = 'small' | 'large'
+
+/** What a finished think step showed. Everything but `model` may be unknown. */
+export interface StepSignals {
+  readonly model: Which
+  /** Probability that the model's PROGRESS verdict is TRUE, 0..1. */
+  readonly progress?: number | undefined
+  /** Likeness of this step's calls with the most alike earlier ones, 0..1. */
+  readonly repeated?: number | undefined
+  /** Addresses and names that observations brought for the first time. */
+  readonly newSources?: number | undefined
+  readonly newEntities?: number | undefined
+  readonly calls?: number | undefined
+  readonly errors?: number | undefined
+}
+
+export type RouteReason = 'plan' | 'planned' | 'stay' | 'stuck' | 'moving' | 'budget' | 'custom'
+
+export interface RouteDecision {
+  readonly model: Which
+  readonly reason: RouteReason
+  /** Probability of being stuck, 0..1. */
+  readonly stuck: number
+  /** Escalations keep failing: let the large model answer with what there is. */
+  readonly finish: boolean
+}
+
+export interface Router<State = unknown> {
+  readonly name: string
+  /** Whether it wants the PROGRESS verdict after a step. */
+  readonly wantsProgress: boolean
+  initial(): { state: State; decision: RouteDecision }
+  next(state: State, signals: StepSignals): { state: State; decision: RouteDecision }
+}
+
+export type RouteName = 'small' | 'large' | 'collab' | 'paper'
+
+/** The user's own rule: sees every step so far, the last one last. */
+export type CustomRoute = (steps: readonly StepSignals[]) => Which
+
+export function routerOf(route: RouteName | CustomRoute | Router, options: Partial<CollabOptions> = {}): Router {
+  if (typeof route === 'object') return route
+  if (typeof route === 'function') return customRouter(route)
+  if (route === 'collab') return collabRouter(options)
+  if (route === 'paper') return paperRouter(options)
+  return fixedRouter(route)
+}
+
+function fixedRouter(model: Which): Router<null> {
+  const result = { state: null, decision: { model, reason: 'stay', stuck: 0, finish: false } } as const
+  return { name: model, wantsProgress: false, initial: () => result, next: () => result }
+}
+
+function customRouter(route: CustomRoute): Router<readonly StepSignals[]> {
+  const decide = (steps: readonly StepSignals[]) =>
+    ({ state: steps, decision: { model: route(steps), reason: 'custom', stuck: 0, finish: false } }) as const
+  return { name: 'custom', wantsProgress: true, initial: () => decide([]), next: (steps, signals) => decide([...steps, signals]) }
+}
+
+export interface CollabOptions {
+  /** Steps the large model plans at the start (K_L). */
+  readonly planSteps: number
+  /** Large steps of the first escalation; more for each that failed; at most. */
+  readonly budget: number
+  readonly budgetGrowth: number
+  readonly budgetCap: number
+  /** Escalate at or above, come back at or below: between them nothing changes. */
+  readonly up: number
+  readonly down: number
+  /** Small steps before the next escalation may begin. */
+  readonly minSmall: number
+  /** Small steps in a row at or below `down` that make earlier failures forgotten. */
+  readonly sustained: number
+  /** Failed escalations in a row after which the run is told to answer. */
+  readonly giveUpAfter: number
+  /** How the verdict and the world behave. */
+  readonly sensor: StuckSensor
+}
+
+/** Probabilities of the two-state filter. */
+export interface StuckSensor {
+  /** Of being stuck at the start. */
+  readonly prior: number
+  /** Per step: of getting stuck, and of getting free with the small and with the large model. */
+  readonly sticks: number
+  readonly freesSmall: number
+  readonly freesLarge: number
+  /** Of a TRUE verdict when moving, and when stuck. */
+  readonly trueMoving: number
+  readonly trueStuck: number
+}
+
+export const defaultSensor: StuckSensor = {
+  prior: 0.1,
+  sticks: 0.1,
+  freesSmall: 0.15,
+  freesLarge: 0.4,
+  trueMoving: 0.9,
+  trueStuck: 0.2,
+}
+
+export const defaultCollab: CollabOptions = {
+  planSteps: 2,
+  budget: 2,
+  budgetGrowth: 2,
+  budgetCap: 6,
+  up: 0.6,
+  down: 0.35,
+  minSmall: 1,
+  sustained: 3,
+  giveUpAfter: 4,
+  sensor: defaultSensor,
+}
+
+/** The probability of being stuck after one more step: the filter's prediction, then each signal as independent evidence. */
+export function updateStuck(stuck: number, signals: StepSignals, sensor: StuckSensor = defaultSensor): number {
+  const frees = signals.model === 'large' ? sensor.freesLarge : sensor.freesSmall
+  const predicted = stuck * (1 - frees) + (1 - stuck) * sensor.sticks
+  const odds = (predicted / (1 - predicted)) * verdictRatio(signals.progress, sensor) * worldRatio(signals)
+  return Math.min(0.999, Math.max(0.001, odds / (1 + odds)))
+}
+
+/** A verdict that is only probably TRUE counts as the mixture of both verdicts (virtual evidence). */
+function verdictRatio(progress: number | undefined, sensor: StuckSensor): number {
+  if (progress === undefined || Number.isNaN(progress)) return 1
+  const p = Math.min(1, Math.max(0, progress))
+  return (
+    (p * sensor.trueStuck + (1 - p) * (1 - sensor.trueStuck)) / (p * sensor.trueMoving + (1 - p) * (1 - sensor.trueMoving))
+  )
+}
+
+/** Likelihood ratios of what the step did, mild on purpose: no single one of them escalates. */
+function worldRatio(signals: StepSignals): number {
+  const { repeated = 0, newSources, newEntities, calls = 0, errors = 0 } = signals
+  let ratio = 1
+  if (repeated >= 0.9) ratio *= 3
+  else if (repeated >= 0.6) ratio *= 1.7
+  if (newSources !== undefined || newEntities !== undefined) {
+    const fresh = 2 * (newSources ?? 0) + (newEntities ?? 0)
+    ratio *= fresh === 0 ? 2 : fresh >= 3 ? 0.6 : 0.85
+  }
+  if (calls > 0) ratio *= 1 + errors / calls
+  return ratio
+}
+
+export interface CollabState {
+  readonly phase: 'plan' | Which
+  /** Steps in this phase. */
+  readonly used: number
+  readonly failures: number
+  readonly good: number
+  readonly stuck: number
+}
+
+export function escalationBudget(failures: number, options: CollabOptions = defaultCollab): number {
+  return Math.min(options.budget + options.budgetGrowth * failures, options.budgetCap)
+}
+
+export function collabRouter(given: Partial<CollabOptions> = {}): Router<CollabState> {
+  const options: CollabOptions = { ...defaultCollab, ...given }
+  const start: CollabState = {
+    phase: options.planSteps > 0 ? 'plan' : 'small',
+    used: 0,
+    failures: 0,
+    good: 0,
+    stuck: options.sensor.prior,
+  }
+  return {
+    name: 'collab',
+    wantsProgress: true,
+    initial: () => ({ state: start, decision: decision(start, start.phase === 'plan' ? 'plan' : 'stay') }),
+    next(before, signals) {
+      const stuck = updateStuck(before.stuck, signals, options.sensor)
+      const state: CollabState = { ...before, stuck, used: before.used + 1 }
+      if (state.phase === 'plan') return planStep(state, options)
+      return state.phase === 'small' ? smallStep(state, options) : largeStep(state, options)
+    },
+  }
+}
+
+interface Moved {
+  state: CollabState
+  decision: RouteDecision
+}
+
+function decision(state: CollabState, reason: RouteReason, finish = false): RouteDecision {
+  return { model: state.phase === 'small' ? 'small' : 'large', reason, stuck: state.stuck, finish }
+}
+
+function enter(state: CollabState, phase: Which, reason: RouteReason): Moved {
+  const entered: CollabState = { ...state, phase, used: 0, good: 0 }
+  return { state: entered, decision: decision(entered, reason) }
+}
+
+function planStep(state: CollabState, options: CollabOptions): Moved {
+  if (state.used >= options.planSteps) return enter(state, 'small', 'planned')
+  return { state, decision: decision(state, 'plan') }
+}
+
+function smallStep(state: CollabState, options: CollabOptions): Moved {
+  const good = state.stuck <= options.down ? state.good + 1 : 0
+  const next: CollabState = { ...state, good, failures: good >= options.sustained ? 0 : state.failures }
+  if (next.stuck >= options.up && next.used >= options.minSmall) return enter(next, 'large', 'stuck')
+  return { state: next, decision: decision(next, 'stay') }
+}
+
+function largeStep(state: CollabState, options: CollabOptions): Moved {
+  if (state.stuck <= options.down) return enter(state, 'small', 'moving')
+  if (state.used < escalationBudget(state.failures, options)) return { state, decision: decision(state, 'stay') }
+  const failures = state.failures + 1
+  // The small model starts from the middle of the band: one more bad step is needed before the next escalation.
+  const back: CollabState = { ...state, failures, stuck: Math.min(state.stuck, (options.up + options.down) / 2) }
+  if (failures < options.giveUpAfter) return enter(back, 'small', 'budget')
+  const last: CollabState = { ...back, phase: 'large', used: 0 }
+  return { state: last, decision: decision(last, 'budget', true) }
+}
+
+/** Algorithm 1 of the paper: K_L large steps, then small ones; one FALSE escalates, one TRUE or the fixed budget B_L comes back. */
+export function paperRouter(given: Partial<CollabOptions> = {}): Router<CollabState> {
+  const options: CollabOptions = { ...defaultCollab, ...given }
+  const start: CollabState = { phase: options.planSteps > 0 ? 'plan' : 'small', used: 0, failures: 0, good: 0, stuck: 0 }
+  return {
+    name: 'paper',
+    wantsProgress: true,
+    initial: () => ({ state: start, decision: decision(start, start.phase === 'plan' ? 'plan' : 'stay') }),
+    next(before, signals) {
+      const moving = (signals.progress ?? 1) >= 0.5
+      const state: CollabState = { ...before, stuck: moving ? 0 : 1, used: before.used + 1 }
+      if (state.phase === 'plan') return planStep(state, options)
+      if (state.phase === 'small') return moving ? { state, decision: decision(state, 'stay') } : enter(state, 'large', 'stuck')
+      if (moving) return enter(state, 'small', 'moving')
+      return state.used >= options.budget ? enter(state, 'small', 'budget') : { state, decision: decision(state, 'stay') }
+    },
+  }
+}

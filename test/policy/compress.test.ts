@@ -1,0 +1,191 @@
+import { describe, expect, test } from 'vitest'
+
+import {
+  costGate,
+  CostMeter,
+  defaultCompress,
+  expectedTurns,
+  memoryTokens,
+  paperGate,
+  priceSwap,
+} from '../../dist/esm/policy/compress.js'
+import type { CompressCosts, ContextPiece } from '../../dist/esm/policy/compress.js'
+import { cutText, interest, passages, rankResults } from '../../dist/esm/policy/observe.js'
+
+let seed = 1
+const random = () => (seed = (seed * 1103515245 + 12345) % 2 ** 31) / 2 ** 31
+
+const costs: CompressCosts = {
+  prefill: 1e-3,
+  attend: 2e-6,
+  distil: 0.02,
+  load: 1,
+  block: 0,
+  blockSize: 32,
+  turnSeconds: 5,
+  turnTokens: 200,
+}
+const piece = (tokens: number, compressible = false): ContextPiece => ({ tokens, compressible })
+/** System, question, then turns of a thought and an observation; the last two observations are recent. */
+function conversation(turns: number, observation: number): ContextPiece[] {
+  const rounds = Array.from({ length: turns }, (_, i) => [piece(150), piece(observation, i < turns - 2)]).flat()
+  return [piece(400), piece(50), ...rounds]
+}
+
+describe('the price of a swap', () => {
+  test('adds up as a slow count does', () => {
+    const options = { ...defaultCompress, extraTurns: 0.05 }
+    for (let round = 0; round < 300; ++round) {
+      const pieces = Array.from({ length: 3 + Math.floor(random() * 20) }, () => piece(Math.floor(random() * 900), random() < 0.5))
+      const from = Math.floor(random() * pieces.length)
+      const to = from + 1 + Math.floor(random() * (pieces.length - from))
+      const plan = priceSwap(pieces, from, to, 7, costs, options)
+      const after = [
+        ...pieces.slice(0, from),
+        ...pieces.slice(from, to).filter((p) => !p.compressible),
+        piece(plan.memory),
+        ...pieces.slice(to),
+      ]
+      const sum = (list: readonly ContextPiece[]) => list.reduce((total, p) => total + p.tokens, 0)
+      expect(plan.kept).toBe(sum(pieces.slice(0, from)))
+      expect(plan.recomputed).toBe(sum(after) - plan.kept)
+      expect(plan.saved).toBe(sum(pieces) - sum(after))
+      expect(plan.gain).toBeCloseTo(7 * 200 * plan.saved * 2e-6, 9)
+      expect(plan.cost).toBeCloseTo(plan.recomputed * 1e-3 + plan.memory * 0.02 + 0.05 * 7 * 5, 9)
+    }
+  })
+
+  test('the gate takes the best beginning there is', () => {
+    for (let round = 0; round < 200; ++round) {
+      const pieces = conversation(4 + Math.floor(random() * 20), 200 + Math.floor(random() * 2000))
+      const options = { ...defaultCompress, extraTurns: random() * 0.05, margin: 1 }
+      const verdict = costGate(pieces, 20, costs, options)
+      const to = pieces.findLastIndex((p) => p.compressible) + 1
+      const plans = pieces.flatMap((p, from) => (p.compressible ? [priceSwap(pieces, from, to, 20, costs, options)] : []))
+      const best = Math.max(...plans.filter((plan) => plan.saved >= options.minSaved).map((plan) => plan.gain - plan.cost))
+      if (verdict.plan === undefined) expect(best).toBe(-Infinity)
+      else expect(verdict.plan.gain - verdict.plan.cost).toBeCloseTo(best, 9)
+      expect(verdict.swap).toBe(verdict.plan !== undefined && best > 0)
+    }
+  })
+
+  test('no swap near the end, without costs of length, or with nothing old enough', () => {
+    const pieces = conversation(12, 1500)
+    expect(costGate(pieces, 40, costs).swap).toBe(true)
+    expect(costGate(pieces, 1, costs).swap).toBe(false)
+    expect(costGate(pieces, 40, { ...costs, attend: 0 })).toMatchObject({ swap: false, reason: 'costs more than it saves' })
+    expect(costGate(conversation(2, 1500), 40, costs).reason).toBe('nothing to replace')
+    expect(costGate(conversation(4, 100), 40, costs).reason).toBe('too little to replace')
+  })
+
+  test('pressure on memory alone makes a swap pay', () => {
+    const pieces = conversation(14, 2000)
+    const calm = costGate(pieces, 20, { ...costs, attend: 0 })
+    const pressed = costGate(pieces, 20, { ...costs, attend: 0, block: 1e-3 })
+    expect([calm.swap, pressed.swap]).toEqual([false, true])
+  })
+
+  test('where recomputing is dear, the swap begins later and keeps more', () => {
+    const pieces = [piece(400), piece(200, true), ...Array.from({ length: 10 }, () => piece(1000)), piece(4000, true), piece(100)]
+    const cheap = costGate(pieces, 100, { ...costs, prefill: 1e-6, attend: 2e-5 })
+    const dear = costGate(pieces, 100, { ...costs, prefill: 2e-2, attend: 2e-5 })
+    expect(cheap.plan!.from).toBe(1)
+    expect(dear.plan!.from).toBe(12)
+    expect(dear.plan!.kept).toBeGreaterThan(cheap.plan!.kept)
+  })
+
+  test("the paper's rule looks at 5000 tokens and nothing else", () => {
+    const dear = { ...costs, prefill: 10 }
+    expect(paperGate(conversation(12, 1500), true, 1, dear)).toMatchObject({ swap: true, reason: 'rule' })
+    expect(paperGate(conversation(12, 1500), false, 30, costs).swap).toBe(false)
+    expect(paperGate(conversation(4, 700), true, 30, costs).swap).toBe(false)
+  })
+
+  test('turns to come', () => {
+    expect(expectedTurns(0, 20, 40)).toBe(20)
+    expect(expectedTurns(19, 20, 40)).toBe(9.5)
+    expect(expectedTurns(30, 20, 40)).toBe(10)
+    expect(expectedTurns(40, 20, 40)).toBe(0)
+    expect(memoryTokens(1e6)).toBe(defaultCompress.memoryMax)
+  })
+})
+
+describe('the meter', () => {
+  test('finds the slope of decode time by context length', () => {
+    const meter = new CostMeter()
+    for (let i = 0; i < 60; ++i) {
+      const context = 500 + 400 * i
+      meter.add({
+        computedTokens: 100,
+        prefillSeconds: 0.25,
+        contextTokens: context,
+        decodedTokens: 50,
+        decodeSeconds: 50 * (0.01 + 3e-7 * context),
+      })
+    }
+    expect(meter.attend).toBeCloseTo(3e-7, 9)
+    expect(meter.prefill).toBeCloseTo(2.5e-3, 9)
+  })
+
+  test('one context length, or none, has no slope', () => {
+    const meter = new CostMeter()
+    expect([meter.attend, meter.prefill, meter.decode, meter.turnSeconds]).toEqual([0, 0, 0, 0])
+    for (let i = 0; i < 5; ++i) {
+      meter.add({ computedTokens: 0, prefillSeconds: 0, contextTokens: 900, decodedTokens: 10, decodeSeconds: 0.1 + i * 0.01 })
+    }
+    expect(meter.attend).toBe(0)
+    expect(meter.decode).toBeGreaterThan(0)
+  })
+})
+
+describe('observations', () => {
+  test('results that answer the question come first; adverts and duplicates go', () => {
+    const results = [
+      { title: 'Cheap flights', snippet: 'Book now, best offers' },
+      { title: 'Velmora Institute', snippet: 'founded by Tara Quill in 1911 in Ostrava' },
+      { title: 'Velmora Institute', snippet: 'founded by Tara Quill in 1911 in Ostrava' },
+      { title: 'Tara Quill', snippet: 'engineer, founder of the Velmora Institute' },
+      { title: 'Win a phone', snippet: 'click here' },
+    ]
+    const ranked = rankResults(results, interest('Who founded the Velmora Institute?'), { min: 1, max: 10, relative: 0.2 })
+    expect(ranked.kept).toEqual(expect.arrayContaining([1, 3]))
+    expect(ranked.kept).toHaveLength(2)
+    expect(ranked.dropped).toEqual([0, 2, 4])
+    expect(rankResults(results, interest('Velmora'), { min: 3, max: 3, relative: 1 }).kept).toHaveLength(3)
+    expect(rankResults([], interest('x')).kept).toEqual([])
+  })
+
+  test('Chinese is ranked by pairs of characters', () => {
+    const ranked = rankResults(
+      [{ snippet: '今天的天气很好' }, { snippet: '小米公司由雷军创立于北京' }],
+      interest('小米公司的创始人是谁'),
+      { min: 1, max: 1, relative: 0 },
+    )
+    expect(ranked.kept).toEqual([1])
+  })
+
+  test('passages join to the text', () => {
+    for (let round = 0; round < 200; ++round) {
+      const text = Array.from({ length: Math.floor(random() * 40) }, () =>
+        ['Word ', 'end. ', '\n\n', '句子。', 'x'.repeat(Math.floor(random() * 90)), '? '][Math.floor(random() * 6)],
+      ).join('')
+      const pieces = passages(text, 50)
+      expect(pieces.join('')).toBe(text)
+      expect(Math.max(0, ...pieces.map((p) => p.length))).toBeLessThanOrEqual(50)
+    }
+  })
+
+  test('a cut text keeps its head and the passage that answers, within its size', () => {
+    const filler = Array.from({ length: 200 }, (_, i) => `Sentence number ${i} says nothing of use. `)
+    filler[150] = 'The lighthouse of Kessel was built by Ida Brandt in 1874. '
+    const text = filler.join('')
+    for (const size of [200, 500, 2000]) {
+      const cut = cutText(text, interest('Who built the lighthouse of Kessel?'), size)
+      expect(cut.text).toContain('Ida Brandt')
+      expect(cut.text.startsWith('Sentence number 0')).toBe(true)
+      expect(cut.text.length).toBeLessThanOrEqual(size + 10)
+      expect(cut.omitted).toBeGreaterThan(0)
+    }
+    expect(cutText('short', interest('x'), 100)).toEqual({ text: 'short', omitted: 0 })
+  })
+})
