@@ -1,0 +1,176 @@
+#include "draft/sources.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace agentinfer {
+
+namespace {
+
+constexpr double kTrustWeight = 4;   // outcomes that similarity counts for
+constexpr double kTrustMemory = 64;  // outcomes a source's own record counts for at most
+constexpr int kMaxClimb = 4;         // shorter matches tried when nothing follows the longest
+
+MatchClass classify(SourceKind kind, const SuffixAutomaton::Match& match) {
+  const Evidence evidence = match.count <= 1 ? Evidence::kSingle
+                            : match.branches ? Evidence::kBranching
+                                             : Evidence::kUnanimous;
+  return {kind, static_cast<uint8_t>(MatchClass::bucket_of(match.length)), evidence};
+}
+
+// What followed the latest occurrence, or where that was the end of a document, the one before.
+int follow(const SuffixAutomaton& automaton, const SuffixAutomaton::Match& match, bool wrap,
+           std::span<int32_t> out) {
+  const int length = automaton.continuation(match.end, wrap, out);
+  return length > 0 || match.previous == 0 ? length : automaton.continuation(match.previous, wrap, out);
+}
+
+}  // namespace
+
+SourceSet::SourceSet(std::shared_ptr<TextSource> own) : own_(std::move(own)) {
+  others_.reserve(kMaxSources);
+  proposals_.reserve(kMaxSources + 1);
+  recent_.reserve(2 * kRecent);
+}
+
+size_t SourceSet::start(std::span<const int32_t> tokens) {
+  const size_t first_new = own_->sync(tokens);
+  recent_.clear();
+  total_ += kRecent;  // whatever the cursors had seen is behind: they start again from the last tokens
+  remember(tokens);
+  return first_new;
+}
+
+void SourceSet::emit(std::span<const int32_t> tokens) {
+  own_->append(tokens);
+  remember(tokens);
+}
+
+void SourceSet::remember(std::span<const int32_t> tokens) {
+  proposals_.clear();
+  total_ += tokens.size();
+  tokens = tokens.last(std::min(tokens.size(), kRecent));
+  if (recent_.size() + tokens.size() > 2 * kRecent)
+    recent_.erase(recent_.begin(), recent_.end() - static_cast<ptrdiff_t>(kRecent));
+  recent_.insert(recent_.end(), tokens.begin(), tokens.end());
+}
+
+int SourceSet::attach(SourceKind kind, std::shared_ptr<const TextSource> source, double similarity) {
+  if (others_.size() == kMaxSources || has(source.get())) return -1;
+  proposals_.clear();
+  others_.push_back({next_id_, kind, std::move(source), Cursor(), 0, 0, 0, std::clamp(similarity, 0.0, 1.0)});
+  return next_id_++;
+}
+
+void SourceSet::detach(int id) {
+  proposals_.clear();
+  std::erase_if(others_, [&](const Other& other) { return other.id == id; });
+}
+
+bool SourceSet::has(const TextSource* source) const {
+  return source == own_.get() || std::any_of(others_.begin(), others_.end(), [&](const Other& other) {
+           return other.source.get() == source;
+         });
+}
+
+std::span<const Proposal> SourceSet::look(int limit, uint32_t own_min_match, uint32_t min_match) {
+  proposals_.clear();
+  look_own(limit, own_min_match);
+  look_others(limit, min_match);
+  return proposals_;
+}
+
+void SourceSet::look_own(int limit, uint32_t min_match) {
+  const TextSource::Reader reader = own_->try_read();
+  // While the prompt is still being read in, the automaton's end is not the sequence's.
+  if (!reader || !reader.complete()) return;
+  const SuffixAutomaton::Match match = reader.automaton().prior();
+  if (match.length == 0 || match.length < min_match) return;
+  Proposal proposal;
+  proposal.length =
+      follow(reader.automaton(), match, true, std::span(proposal.tokens).first(static_cast<size_t>(limit)));
+  if (proposal.length == 0) return;
+  proposal.match = classify(match.end > reader.own_begin() ? SourceKind::kOwn : SourceKind::kSession, match);
+  proposal.match_length = match.length;
+  proposals_.push_back(proposal);
+}
+
+// The automata are far apart in memory and each step of a cursor may miss every cache. So the cursors go in
+// step, and each token's loads are started for all sources before the first is used.
+void SourceSet::look_others(int limit, uint32_t min_match) {
+  std::array<TextSource::Reader, kMaxSources> readers;
+  std::array<uint64_t, kMaxSources> behind{};
+  uint64_t most = 0;
+  for (size_t i = 0; i < others_.size(); ++i) {
+    readers[i] = others_[i].source->try_read();
+    if (!readers[i]) continue;
+    behind[i] = restart(others_[i], readers[i].automaton());
+    others_[i].seen = total_;
+    most = std::max(most, behind[i]);
+  }
+  for (uint64_t left = most; left > 0; --left) {
+    const int32_t token = recent_[recent_.size() - left];
+    for (size_t i = 0; i < others_.size(); ++i)
+      if (behind[i] >= left) readers[i].automaton().prefetch(others_[i].cursor.state(), token);
+    for (size_t i = 0; i < others_.size(); ++i)
+      if (behind[i] >= left) others_[i].cursor.advance(readers[i].automaton(), token);
+  }
+  const auto matches = [&](size_t i) {
+    return readers[i] && others_[i].cursor.length() >= std::max(min_match, 1u);
+  };
+  for (size_t i = 0; i < others_.size(); ++i)
+    if (matches(i)) readers[i].automaton().prefetch_text(others_[i].cursor.match(readers[i].automaton()).end);
+  for (size_t i = 0; i < others_.size(); ++i)
+    if (matches(i)) propose(i, readers[i].automaton(), limit, min_match);
+}
+
+void SourceSet::propose(size_t other, const SuffixAutomaton& automaton, int limit, uint32_t min_match) {
+  const Cursor& cursor = others_[other].cursor;
+  uint32_t state = cursor.state(), length = cursor.length();
+  Proposal& proposal = proposals_.emplace_back();
+  for (int climb = 0; climb <= kMaxClimb && length > 0 && length >= min_match; ++climb) {
+    const SuffixAutomaton::Match match = automaton.match(state, length);
+    proposal.length =
+        follow(automaton, match, false, std::span(proposal.tokens).first(static_cast<size_t>(limit)));
+    if (proposal.length > 0) {
+      proposal.source = static_cast<int>(other) + 1;
+      proposal.match = classify(others_[other].kind, match);
+      proposal.match_length = length;
+      return;
+    }
+    state = automaton.link(state);
+    length = automaton.length(state);
+  }
+  proposals_.pop_back();
+}
+
+// How many of the sequence's last tokens the cursor has to take; it is repaired, and set back if it is too
+// far behind.
+uint64_t SourceSet::restart(Other& other, const SuffixAutomaton& automaton) const {
+  uint64_t behind = total_ - other.seen;
+  if (behind > recent_.size()) {
+    other.cursor.reset();
+    behind = std::min(kWarm, recent_.size());
+  }
+  other.cursor.repair(automaton);
+  return behind;
+}
+
+double SourceSet::trust(int source) const {
+  if (source == 0) return 1;
+  const Other& other = others_[static_cast<size_t>(source) - 1];
+  return (other.hits + kTrustWeight * other.similarity) / (other.expected + kTrustWeight);
+}
+
+void SourceSet::judge(int source, double expected, bool accepted) {
+  if (source == 0) return;
+  Other& other = others_[static_cast<size_t>(source) - 1];
+  other.expected += expected;
+  other.hits += accepted ? 1 : 0;
+  if (other.expected <= kTrustMemory) return;
+  const double fade = kTrustMemory / other.expected;
+  other.expected *= fade;
+  other.hits *= fade;
+}
+
+}  // namespace agentinfer

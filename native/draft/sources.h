@@ -1,0 +1,102 @@
+#pragma once
+// What one sequence may draft from: its own text and up to kMaxSources others, each with its own cursor,
+// advanced in O(1) amortised per emitted token. One automaton per source instead of one merged per request:
+// nothing is rebuilt when the sources change, and a source's similarity keeps its meaning (arXiv 2512.18337
+// merges).
+//
+// Thread safety: one thread (the engine's). The sources may be written by other threads meanwhile; one that
+// is being written at this moment is passed over and its cursor catches up later.
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "draft/acceptance.h"
+#include "draft/cursor.h"
+#include "draft/text_source.h"
+
+namespace agentinfer {
+
+// What a source proposes: what followed the latest occurrence of the longest suffix it knows. Where nothing
+// did (the end of a document), the occurrence before and then some shorter suffixes are tried.
+struct Proposal {
+  int source = 0;  // index of the source in the set
+  MatchClass match;
+  uint32_t match_length = 0;
+  int length = 0;  // > 0
+  std::array<int32_t, kMaxDraftTokens> tokens;
+};
+
+class SourceSet {
+ public:
+  static constexpr int kMaxSources = 24;
+
+  // `own` is written by this set alone (start, emit).
+  explicit SourceSet(std::shared_ptr<TextSource> own);
+  SourceSet(SourceSet&&) = default;
+  SourceSet& operator=(SourceSet&&) = default;
+
+  // The sequence's tokens are now `tokens`: the prompt, or what was emitted elsewhere. Returns the index of
+  // the first that its text did not have (TextSource::sync).
+  size_t start(std::span<const int32_t> tokens);
+  // The sequence grew: appends to its own text; the cursors follow at the next look().
+  void emit(std::span<const int32_t> tokens);
+
+  // `similarity` in [0, 1]: how far to trust the source before it has been seen to be right or wrong. Returns
+  // an id for detach; -1: the set is full, or has the source already.
+  int attach(SourceKind kind, std::shared_ptr<const TextSource> source, double similarity);
+  void detach(int id);  // unknown ids are ignored
+  bool has(const TextSource* source) const;
+  int size() const { return static_cast<int>(others_.size()) + 1; }
+  const std::shared_ptr<TextSource>& own() const { return own_; }
+
+  // Advances the cursors and lists what each source with a match of at least the given length proposes, at
+  // most `limit` tokens. Valid until the next call of anything. REQUIRES: 1 <= limit <= kMaxDraftTokens.
+  std::span<const Proposal> look(int limit, uint32_t own_min_match, uint32_t min_match);
+  std::span<const Proposal> proposals() const { return proposals_; }  // of the last look; none after emit
+
+  // Trust: a factor on the acceptance of the source's first token, between what its similarity suggests and
+  // how it did compared with other sources in the same class.
+  double trust(int source) const;
+  void judge(int source, double expected, bool accepted);
+
+  // A draft being compared with what is emitted, token by token, over as many steps as it takes; then the
+  // next one is taken. Kept here for the drafter.
+  struct Pending {
+    MatchClass match;
+    int decided = 0, length = 0;
+    std::array<int32_t, kMaxDraftTokens> tokens;
+  };
+  Pending& pending() { return pending_; }
+
+ private:
+  struct Other {
+    int id;
+    SourceKind kind;
+    std::shared_ptr<const TextSource> source;
+    Cursor cursor;
+    uint64_t seen;          // tokens of the sequence the cursor has taken
+    double expected, hits;  // of judge(), faded
+    double similarity;
+  };
+  static constexpr size_t kWarm = 64;  // tokens a new or far-behind cursor starts from
+  static constexpr size_t kRecent = 256;
+
+  void look_own(int limit, uint32_t min_match);
+  void look_others(int limit, uint32_t min_match);
+  void propose(size_t other, const SuffixAutomaton& automaton, int limit, uint32_t min_match);
+  uint64_t restart(Other& other, const SuffixAutomaton& automaton) const;
+  void remember(std::span<const int32_t> tokens);
+
+  std::shared_ptr<TextSource> own_;
+  std::vector<Other> others_;
+  std::vector<Proposal> proposals_;
+  Pending pending_;
+  std::vector<int32_t> recent_;  // the sequence's last tokens, at least kWarm if it has so many
+  uint64_t total_ = 0;           // tokens of the sequence; recent_ ends here
+  int next_id_ = 0;
+};
+
+}  // namespace agentinfer
