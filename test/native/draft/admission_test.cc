@@ -1,0 +1,228 @@
+// Admission: its properties, the best choice by trying all, and the cases shared with
+// lib/policy/speculate.ts.
+//
+//   admission_test --write-fixture FILE   writes those cases (test/fixtures/speculate_cases.json)
+
+#include "draft/admission.h"
+
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "temp_folder.h"
+
+using namespace agentinfer;
+
+namespace {
+
+struct Problem {
+  AdmissionOptions options;
+  StepLoad load;
+  std::vector<CostPoint> curve;
+  std::vector<std::vector<double>> survivals;
+
+  std::vector<Offer> offers() const {
+    std::vector<Offer> out;
+    for (const auto& survival : survivals) out.push_back({survival});
+    return out;
+  }
+  std::vector<int> solve() const {
+    std::vector<int> lengths(survivals.size(), -1);
+    Admission(options).choose(offers(), load, curve, lengths);
+    return lengths;
+  }
+  int rows(const std::vector<int>& lengths) const {
+    const Admission admission(options);
+    int total = 0, longest = 0;
+    for (const int length : lengths) {
+      total += admission.padded(length);
+      longest = std::max(longest, admission.padded(length));
+    }
+    return options.uniform ? longest * static_cast<int>(lengths.size()) : total;
+  }
+  double rate(const std::vector<int>& lengths) const {
+    double emitted = load.yield;
+    for (size_t i = 0; i < lengths.size(); ++i)
+      for (int k = 0; k < lengths[i]; ++k) emitted += survivals[i][static_cast<size_t>(k)];
+    return emitted / (load.fixed_seconds + cost_at(curve, load.tokens + rows(lengths)));
+  }
+};
+
+// Fractions with few bits, so that equal chances and ties occur.
+double fraction(std::mt19937_64& random) {
+  return static_cast<double>(1 + random() % 64) / 64;
+}
+
+Problem random_problem(std::mt19937_64& random, size_t sequences, size_t longest) {
+  Problem problem;
+  const uint64_t shape = random() % 4;
+  if (shape == 1) problem.options.lengths = {1, 3, 7, 15};
+  if (shape == 2) problem.options.lengths = {1, 3, 7, 15};
+  if (shape == 3) problem.options.lengths = {2, 5};
+  problem.options.uniform = shape == 2 || (shape == 3 && random() % 2 == 0);
+  double seconds = 0.01;
+  for (int tokens = 1; tokens < 200; tokens = tokens * 2 + static_cast<int>(random() % 3)) {
+    problem.curve.push_back({tokens, seconds});
+    seconds += random() % 3 == 0 ? 0 : fraction(random) * 0.02;
+  }
+  for (size_t i = 0; i < sequences; ++i) {
+    std::vector<double> survival(random() % (longest + 1));
+    double chance = fraction(random);
+    for (double& s : survival) s = chance *= random() % 4 == 0 ? 1 : fraction(random);
+    problem.survivals.push_back(survival);
+  }
+  const int prefill = random() % 3 == 0 ? static_cast<int>(random() % 100) : 0;
+  problem.load = {static_cast<int>(sequences) + prefill, static_cast<double>(sequences),
+                  random() % 2 ? 0 : fraction(random) * 0.05,
+                  static_cast<int>(random() % 2 ? 1000 : random() % 30)};
+  return problem;
+}
+
+void numbers(std::ostringstream& out, const std::vector<double>& values) {
+  out << '[';
+  for (size_t i = 0; i < values.size(); ++i) {
+    char text[40];
+    std::snprintf(text, sizeof text, "%.17g", values[i]);
+    out << (i ? ", " : "") << text;
+  }
+  out << ']';
+}
+
+void integers(std::ostringstream& out, const std::vector<int>& values) {
+  numbers(out, std::vector<double>(values.begin(), values.end()));
+}
+
+std::string fixture() {
+  std::mt19937_64 random(20251218);
+  std::ostringstream out;
+  out << "[\n";
+  constexpr int kCases = 60;
+  for (int i = 0; i < kCases; ++i) {
+    const Problem problem = random_problem(random, random() % 9, 15);
+    out << "  {\"lengths\": ";
+    integers(out, problem.options.lengths);
+    out << ", \"uniform\": " << (problem.options.uniform ? "true" : "false")
+        << ", \"tokens\": " << problem.load.tokens << ", \"yield\": " << problem.load.yield
+        << ", \"fixedSeconds\": ";
+    numbers(out, {problem.load.fixed_seconds});
+    out << ", \"room\": " << problem.load.room << ",\n   \"curve\": [";
+    for (size_t k = 0; k < problem.curve.size(); ++k) {
+      out << (k ? ", " : "");
+      numbers(out, {static_cast<double>(problem.curve[k].tokens), problem.curve[k].seconds});
+    }
+    out << "],\n   \"survivals\": [";
+    for (size_t k = 0; k < problem.survivals.size(); ++k) {
+      out << (k ? ", " : "");
+      numbers(out, problem.survivals[k]);
+    }
+    out << "],\n   \"admitted\": ";
+    integers(out, problem.solve());
+    out << (i + 1 < kCases ? "},\n" : "}\n");
+  }
+  return out.str() + "]\n";
+}
+
+}  // namespace
+
+TEST("the expected rate is never below plain decoding; lengths fit the drafts, the shapes and the room") {
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 5000; ++round) {
+    const Problem problem = random_problem(random, 1 + random() % 12, 15);
+    const std::vector<int> lengths = problem.solve();
+    const std::vector<int> none(lengths.size(), 0);
+    CHECK(problem.rate(lengths) >= problem.rate(none));
+    CHECK(problem.rows(lengths) <= problem.load.room);
+    for (size_t i = 0; i < lengths.size(); ++i)
+      CHECK(lengths[i] >= 0 && lengths[i] <= static_cast<int>(problem.survivals[i].size()));
+  }
+}
+
+TEST("small batches: no set of lengths is better, by trying all") {
+  std::mt19937_64 random(2);
+  for (int round = 0; round < 400; ++round) {
+    Problem problem = random_problem(random, 1 + random() % 3, 5);
+    // With lengths that only come in groups the best set is a knapsack, which the greedy choice only
+    // approaches.
+    problem.options.lengths.clear();
+    problem.options.uniform = round % 2 == 0;
+    const double chosen = problem.rate(problem.solve());
+    double best = 0;
+    std::vector<int> lengths(problem.survivals.size(), 0);
+    const std::function<void(size_t)> each = [&](size_t i) {
+      if (i == lengths.size()) {
+        if (problem.rows(lengths) <= problem.load.room) best = std::max(best, problem.rate(lengths));
+        return;
+      }
+      for (lengths[i] = 0; lengths[i] <= static_cast<int>(problem.survivals[i].size()); ++lengths[i])
+        each(i + 1);
+      lengths[i] = 0;
+    };
+    each(0);
+    CHECK_NEAR(chosen, best, 1e-9 * best);
+  }
+}
+
+TEST(
+    "likelier drafts are never admitted less, and a likelier draft of the batch at least as much as "
+    "another") {
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 2000; ++round) {
+    Problem problem = random_problem(random, 2 + random() % 8, 15);
+    problem.options.lengths.clear();
+    problem.options.uniform = false;
+    problem.survivals[1] = problem.survivals[0];
+    for (double& s : problem.survivals[1]) s *= 0.75;
+    const std::vector<int> lengths = problem.solve();
+    CHECK(lengths[0] >= lengths[1]);
+  }
+}
+
+TEST("free tokens are all taken, useless ones are not, and a full step admits none") {
+  const std::vector<std::vector<double>> survivals{{0.5, 0.25, 0.1}, {0.01}, {}};
+  Problem problem;
+  problem.load = {3, 3, 0, 100};
+  problem.curve = {{1, 0.01}, {100, 0.01}};
+  problem.survivals = survivals;
+  CHECK(problem.solve() == std::vector<int>({3, 1, 0}));
+  problem.load.room = 2;
+  CHECK(problem.solve() == std::vector<int>({2, 0, 0}));
+  problem.load.room = 0;
+  CHECK(problem.solve() == std::vector<int>({0, 0, 0}));
+  problem.load.room = 100;
+  problem.curve = {{1, 0.01}, {2, 0.02}};  // a row costs as much as a whole step per token
+  CHECK(problem.solve() == std::vector<int>({0, 0, 0}));
+}
+
+TEST("padding is paid for: a draft of four is cut to three where the next shape is seven") {
+  Problem problem;
+  problem.options.lengths = {1, 3, 7};
+  problem.load = {1, 1, 0, 100};
+  problem.curve = {{1, 0.010}, {2, 0.0101}, {4, 0.0103}, {8, 0.0200}};
+  problem.survivals = {{0.9, 0.9, 0.9, 0.9}};
+  CHECK(problem.solve() == std::vector<int>({3}));
+  problem.curve[3].seconds = 0.0104;
+  CHECK(problem.solve() == std::vector<int>({4}));
+}
+
+TEST("bad lengths are refused with their values") {
+  CHECK_THROWS(Admission({{0}, false}), ErrorCode::kInvalidArgument, "got 0");
+  CHECK_THROWS(Admission({{3, 3}, false}), ErrorCode::kInvalidArgument, "got 3 after 3");
+  CHECK_THROWS(Admission({{16}, false}), ErrorCode::kInvalidArgument, "1..15");
+}
+
+TEST("the cases shared with TypeScript are as written (admission_test --write-fixture)") {
+  CHECK(check::read_file(AGENTINFER_FIXTURES "/speculate_cases.json") == fixture());
+}
+
+int main(int argc, char** argv) {
+  if (argc == 3 && std::string(argv[1]) == "--write-fixture") {
+    std::ofstream(argv[2], std::ios::binary) << fixture();
+    return 0;
+  }
+  return check::run_all(argc, argv);
+}
