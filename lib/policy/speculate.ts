@@ -1,0 +1,133 @@
+/**
+ * How many tokens of each sequence's draft to verify in a step. All draft tokens of the batch compete by their chance to survive; as
+ * many are admitted as make (expected emitted tokens) / (step time) largest. No draft is always one of the choices, so the expected
+ * rate is never below plain decoding, and there is no threshold to tune.
+ *
+ * This is the pure half of AgentSAM, and the same function, bit for bit, as native/draft/admission.cc, which runs on the engine's thread
+ * within the step (test/fixtures/speculate_cases.json holds both to it). A user's own `Speculate` sees the drafts of the step before:
+ * the lengths it returns are the limits of the next step's drafts.
+ */
+
+/** The draft of one sequence: the chance that its tokens 0..i are all accepted. In [0, 1], non-increasing; empty: no draft. */
+export type Survival = ArrayLike<number>
+
+/** A measured step: `tokens` rows of the forward pass, of all sequences together, took `seconds`. */
+export interface CostPoint {
+  readonly tokens: number
+  readonly seconds: number
+}
+
+export interface SpeculationLoad {
+  /** Rows without drafts: decoding sequences, and prefill chunks. */
+  readonly tokens: number
+  /** Tokens emitted without drafts: the decoding sequences. */
+  readonly yield: number
+  /** Seconds of the step that drafts do not change: reading the KV context. */
+  readonly fixedSeconds: number
+  /** Rows that drafts may take, padding included. */
+  readonly room: number
+}
+
+export interface SpeculationShapes {
+  /** Draft lengths the backend can run, rising, within 1..15; empty: any. A draft between two lengths is padded and costs as the longer. */
+  readonly lengths: readonly number[]
+  /** Every sequence gets the same padded length. */
+  readonly uniform: boolean
+}
+
+export interface SpeculationSnapshot {
+  readonly survivals: readonly Survival[]
+  readonly load: SpeculationLoad
+  /** At least one point; tokens strictly rising, seconds positive and not falling. */
+  readonly curve: readonly CostPoint[]
+  readonly shapes: SpeculationShapes
+}
+
+/** Tokens to draft and verify for each sequence, in the order of `survivals`. */
+export type Speculate = (snapshot: SpeculationSnapshot) => number[]
+
+/** Draft tokens a sequence can have at most: the NPU's attention takes 16 query tokens a row in decode. */
+export const maxDraftTokens = 15
+
+const everyLength = Array.from({ length: maxDraftTokens }, (_, i) => i + 1)
+
+/** Step time at `tokens` rows: linear between points, with the last slope behind them, constant before them. */
+export function costAt(curve: readonly CostPoint[], tokens: number): number {
+  const first = curve[0]
+  if (first === undefined) throw new RangeError('step cost: expected at least one measured step, got none')
+  const last = curve.length - 1
+  if (last === 0 || tokens <= first.tokens) return first.seconds
+  let i = 1
+  while (i < last && curve[i]!.tokens < tokens) i++
+  const a = curve[i - 1]!
+  const b = curve[i]!
+  return a.seconds + (b.seconds - a.seconds) * ((tokens - a.tokens) / (b.tokens - a.tokens))
+}
+
+/** Tokens of one draft that are admitted together. */
+interface Group {
+  readonly gain: number
+  /** Gain per row; never rises within one draft, so that sorting by it keeps a draft's groups in order. */
+  readonly density: number
+  readonly rows: number
+  readonly draft: number
+  readonly end: number
+}
+
+function listGroups(survivals: readonly Survival[], steps: readonly number[]): Group[] {
+  const groups: Group[] = []
+  for (const [draft, survival] of survivals.entries()) {
+    let density = 1
+    let begin = 0
+    for (const step of steps) {
+      if (begin >= survival.length) break
+      const end = Math.min(step, survival.length)
+      let gain = 0
+      for (let i = begin; i < end; i++) gain += survival[i]!
+      density = Math.min(density, gain / (step - begin))
+      groups.push({ gain, density, rows: step - begin, draft, end })
+      begin = step
+    }
+  }
+  return groups.sort((a, b) => b.density - a.density || a.draft - b.draft || a.end - b.end)
+}
+
+function chooseUniform({ survivals, load, curve }: SpeculationSnapshot, steps: readonly number[]): number[] {
+  let lengths = survivals.map(() => 0)
+  let best = load.yield / (load.fixedSeconds + costAt(curve, load.tokens))
+  for (const step of steps) {
+    const rows = step * survivals.length
+    if (rows > load.room) break
+    let emitted = load.yield
+    for (const survival of survivals) for (let i = 0; i < Math.min(survival.length, step); i++) emitted += survival[i]!
+    const rate = emitted / (load.fixedSeconds + costAt(curve, load.tokens + rows))
+    if (!(rate > best)) continue
+    best = rate
+    lengths = survivals.map((survival) => Math.min(step, survival.length))
+  }
+  return lengths
+}
+
+/** The default policy. */
+export const speculate: Speculate = (snapshot) => {
+  const { survivals, load, curve, shapes } = snapshot
+  const steps = shapes.lengths.length > 0 ? shapes.lengths : everyLength
+  if (shapes.uniform) return chooseUniform(snapshot, steps)
+  const groups = listGroups(survivals, steps)
+  let emitted = load.yield
+  let best = load.yield / (load.fixedSeconds + costAt(curve, load.tokens))
+  let rows = 0
+  let taken = 0
+  for (const [i, group] of groups.entries()) {
+    if (rows + group.rows > load.room) break
+    emitted += group.gain
+    rows += group.rows
+    const rate = emitted / (load.fixedSeconds + costAt(curve, load.tokens + rows))
+    if (!(rate > best)) continue
+    best = rate
+    taken = i + 1
+  }
+  const lengths = survivals.map(() => 0)
+  for (const group of groups.slice(0, taken)) lengths[group.draft] = group.end
+  return lengths
+}
