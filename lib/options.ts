@@ -75,6 +75,28 @@ const message = z.strictObject({
 })
 export type Message = z.infer<typeof message>
 
+const tokenIds = z.union([z.array(z.int().min(0)), z.instanceof(Int32Array)])
+
+/** What every generation takes, inside a session or alone. */
+const generationFields = {
+  /** Tokens to generate at most; default: what the context leaves. */
+  maxTokens: positive().optional(),
+  sampling: samplingSchema.prefault({}),
+  /** Text that ends the output; it is not part of it. */
+  stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(64)]).optional(),
+  /** Ids that end the output beside the model's own end tokens. */
+  stopIds: z.array(z.int().min(0)).default([]),
+  /** Go on past the model's own end tokens. */
+  ignoreEos: z.boolean().default(false),
+  /** Leave special markers such as `[unused16]` in the text. */
+  keepSpecial: z.boolean().default(true),
+  /** Higher goes first. Default: 0, or the session's. */
+  priority: z.int().optional(),
+  /** Seconds from now after which the request is ended with `ERR_DEADLINE`, waiting or running. */
+  deadline: z.number().positive().optional(),
+  signal: z.instanceof(AbortSignal).optional(),
+}
+
 export const generateOptionsSchema = z
   .strictObject({
     /** A chat, rendered with the model's template. One of messages, prompt and tokens is needed. */
@@ -82,31 +104,81 @@ export const generateOptionsSchema = z
     /** Plain text, continued as it is (a BOS is put in front where the model wants one). */
     prompt: z.string().optional(),
     /** Token ids, used exactly as they are. */
-    tokens: z.union([z.array(z.int().min(0)), z.instanceof(Int32Array)]).optional(),
+    tokens: tokenIds.optional(),
     /** Jinja template for `messages`, instead of the model's. */
     chatTemplate: z.string().optional(),
     /** Whether special markers in `prompt` become special ids. */
     parseSpecial: z.boolean().default(false),
-    /** Tokens to generate at most; default: what the context leaves. */
-    maxTokens: positive().optional(),
-    sampling: samplingSchema.prefault({}),
-    /** Text that ends the output; it is not part of it. */
-    stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(64)]).optional(),
-    /** Ids that end the output beside the model's own end tokens. */
-    stopIds: z.array(z.int().min(0)).default([]),
-    /** Go on past the model's own end tokens. */
-    ignoreEos: z.boolean().default(false),
-    /** Leave special markers such as `[unused16]` in the text. */
-    keepSpecial: z.boolean().default(true),
-    /** Higher goes first. */
-    priority: z.int().default(0),
-    signal: z.instanceof(AbortSignal).optional(),
+    /** Requests of different tenants share no KV; `''` is nobody's in particular. */
+    tenant: z.string().default(''),
+    ...generationFields,
   })
   .refine((options) => [options.messages, options.prompt, options.tokens].filter((x) => x !== undefined).length === 1, {
     message: 'expected exactly one of messages, prompt and tokens',
   })
 export type GenerateOptions = z.input<typeof generateOptionsSchema>
 export type ResolvedGenerateOptions = z.output<typeof generateOptionsSchema>
+
+export const sessionOptionsSchema = z.strictObject({
+  /** The beginning of the chat; more comes by `append`. */
+  messages: z.array(message).optional(),
+  /** Sessions of different tenants share no KV; `''` is nobody's in particular. */
+  tenant: z.string().default(''),
+  /** What it does in a run of agents, such as 'planner'; for schedulers and figures. */
+  role: z.string().optional(),
+  /** The run it belongs to; sessions of one run may be on different engines. */
+  run: z.string().optional(),
+  /** Of its requests, unless they say otherwise. Higher goes first. */
+  priority: z.int().default(0),
+  /** Jinja template for its messages, instead of the model's. */
+  chatTemplate: z.string().optional(),
+  /** For people: it appears in figures. */
+  name: z.string().optional(),
+})
+export type SessionOptions = z.input<typeof sessionOptionsSchema>
+
+export const sessionInputSchema = z.union(
+  [
+    z.array(message),
+    /** Text in parts; `special`: whether markers in a part become special ids. */
+    z.strictObject({ segments: z.array(z.strictObject({ text: z.string(), special: z.boolean() })) }),
+    /** Ids, used exactly as they are. */
+    z.strictObject({ tokens: tokenIds }),
+  ],
+  { error: 'expected messages, { segments } or { tokens }' },
+)
+export type SessionInput = z.input<typeof sessionInputSchema>
+
+export const sessionGenerateSchema = z.strictObject({
+  ...generationFields,
+  /** What is generated becomes part of the session, the end token included. */
+  append: z.boolean().default(true),
+  /** Begin an answer as the template does. Default: yes, when the session has messages and no answer is left open. */
+  addGenerationPrompt: z.boolean().optional(),
+})
+export type SessionGenerateOptions = z.input<typeof sessionGenerateSchema>
+
+export const sessionPrefillSchema = z.strictObject({
+  /** Default: one below the session's. */
+  priority: z.int().optional(),
+  signal: z.instanceof(AbortSignal).optional(),
+})
+export type SessionPrefillOptions = z.input<typeof sessionPrefillSchema>
+
+export const retainSchema = z.strictObject({
+  /** Seconds from now; `Infinity` is allowed. */
+  ttl: z.union([z.number().positive(), z.literal(Infinity)]),
+  /** Blocks of higher classes are evicted after all blocks of lower ones. 0: none. */
+  retentionClass: z.int().min(0).max(3).default(1),
+})
+export type RetainOptions = z.input<typeof retainSchema>
+
+export const sessionActivitySchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('idle') }),
+  z.strictObject({ kind: z.literal('running') }),
+  z.strictObject({ kind: z.literal('tool'), tool: z.string() }),
+  z.strictObject({ kind: z.literal('elsewhere'), tokens: z.int().min(0) }),
+])
 
 /** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` naming each wrong option, what was expected and what came. */
 export function parseOptions<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {

@@ -5,19 +5,19 @@ import type {
   NativeEngineEvents,
   NativeEngineInfo,
   NativeEngineOptions,
-  NativeSampling,
   NativeTokenizer,
 } from '../native.js'
 import { engineOptionsSchema, generateOptionsSchema, parseOptions } from '../options.js'
-import type { EngineOptions, GenerateOptions, ResolvedGenerateOptions } from '../options.js'
+import type { EngineOptions, GenerateOptions, SessionOptions } from '../options.js'
 import { loadChatTemplate } from '../text/chat_template.js'
-import type { ChatTemplate, LoadedChatTemplate } from '../text/chat_template.js'
+import type { LoadedChatTemplate } from '../text/chat_template.js'
+import { Intake } from './intake.js'
 import { StepLoop } from './loop.js'
 import type { LoopStats } from './loop.js'
 import { promptTokens } from './prompt.js'
-import { Request } from './request.js'
-import { StopText } from './stop_text.js'
-import { GenerationStream } from './stream.js'
+import { Session } from './session.js'
+import { Sessions } from './sessions.js'
+import type { GenerationStream } from './stream.js'
 
 /** Facts about an open engine: the model, where it runs, and what it took (bytes). */
 export interface EngineInfo extends NativeEngineInfo {
@@ -31,21 +31,19 @@ export interface EngineInfo extends NativeEngineInfo {
 export class Engine implements AsyncDisposable {
   readonly info: EngineInfo
   readonly #native: NativeEngine
-  readonly #tokenizer: NativeTokenizer
-  readonly #templates: LoadedChatTemplate
+  readonly #intake: Intake
   readonly #loop: StepLoop
+  readonly #sessions = new Sessions()
   readonly #closed: Promise<void>
   #closing = false
-  #nextId = 1
 
   private constructor(parts: Opened, tokenizer: NativeTokenizer, templates: LoadedChatTemplate, maxQueue: number) {
     this.info = { ...parts.info, device: 'cpu' }
     this.#native = parts.native
-    this.#tokenizer = tokenizer
-    this.#templates = templates
     this.#closed = parts.closed
     const { maxBatchTokens, maxSequences } = parts.info
     this.#loop = new StepLoop(parts.native, { maxBatchTokens, maxSequences, maxQueue })
+    this.#intake = new Intake(tokenizer, parts.info, templates, this.#loop)
     parts.route({
       result: (result) => this.#loop.result(result),
       rejected: ({ id, error }) => this.#loop.rejected(id, error),
@@ -85,67 +83,35 @@ export class Engine implements AsyncDisposable {
   generate(options: GenerateOptions): GenerationStream {
     const resolved = parseOptions(generateOptionsSchema, options, 'generate')
     this.#assertOpen()
-    const id = this.#nextId++
-    const state: { request?: Request; abandoned: boolean } = { abandoned: false }
-    const stream = new GenerationStream(() => {
-      state.abandoned = true
-      if (state.request !== undefined) {
-        this.#loop.remove(id)
-        state.request.finish('abort', performance.now())
-      }
+    return this.#intake.start(resolved, { tenant: resolved.tenant }, async () => {
+      const tokens = await promptTokens(resolved, this.#intake.tokenizer, (override) => this.#intake.template(override))
+      this.#assertOpen()
+      return tokens
     })
-    this.#start(id, resolved, stream, state).catch((error: unknown) => stream.fail(fromNative(error)))
-    return stream
   }
 
-  async #start(
-    id: number,
-    options: ResolvedGenerateOptions,
-    stream: GenerationStream,
-    state: { request?: Request; abandoned: boolean },
-  ): Promise<void> {
-    const { signal } = options
-    signal?.throwIfAborted()
-    const createdAt = performance.now()
-    const tokens = await promptTokens(options, this.#tokenizer, (override) => this.#template(override))
-    signal?.throwIfAborted()
+  /**
+   * A conversation that keeps its tokens, and finds its KV again turn after turn. Returns at once: its messages are tokenised when
+   * their turn comes, and what is wrong with them is said by whatever uses the session first.
+   * @throws {AgentInferError} `ERR_INVALID_ARGUMENT` for wrong options, `ERR_CLOSED`.
+   */
+  session(options: SessionOptions = {}): Session {
     this.#assertOpen()
-    const request = new Request({
-      id,
-      tokens,
-      maxTokens: this.#maxTokens(tokens.length, options.maxTokens),
-      sampling: this.#sampling(options),
-      priority: options.priority,
-      stream,
-      detokenizer: this.#tokenizer.detokenizer(!options.keepSpecial),
-      stopText: new StopText(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? [])),
-      createdAt,
-    })
-    state.request = request
-    if (state.abandoned) return request.finish('abort', performance.now())
-    this.#loop.add(request)
-    if (signal !== undefined) this.#abortWith(signal, request)
-  }
-
-  #abortWith(signal: AbortSignal, request: Request): void {
-    const abort = (): void => {
-      this.#loop.remove(request.id)
-      request.fail(signal.reason)
-    }
-    signal.addEventListener('abort', abort, { once: true })
-    const forget = (): void => signal.removeEventListener('abort', abort)
-    request.init.stream.response.then(forget, forget)
+    return new Session(
+      { intake: this.#intake, loop: this.#loop, sessions: this.#sessions, assertOpen: () => this.#assertOpen() },
+      options,
+    )
   }
 
   /** Text to ids as `generate` does it, without a template and without BOS. */
   async tokenize(text: string, options: { parseSpecial?: boolean } = {}): Promise<Int32Array> {
     this.#assertOpen()
-    return await this.#tokenizer.encodeAsync([{ text, special: options.parseSpecial ?? false }])
+    return await this.#intake.tokenizer.encodeAsync([{ text, special: options.parseSpecial ?? false }])
   }
 
   detokenize(ids: Int32Array | readonly number[], options: { skipSpecial?: boolean } = {}): string {
     try {
-      return this.#tokenizer.decode(Int32Array.from(ids), options.skipSpecial ?? false)
+      return this.#intake.tokenizer.decode(Int32Array.from(ids), options.skipSpecial ?? false)
     } catch (error) {
       throw fromNative(error)
     }
@@ -174,46 +140,8 @@ export class Engine implements AsyncDisposable {
     await this.close()
   }
 
-  #template(override: string | undefined): ChatTemplate {
-    const template = override === undefined ? this.#templates.own : this.#templates.make(override)
-    if (template === undefined)
-      throw new AgentInferError('ERR_CHAT_TEMPLATE', 'the model has no chat template: pass chatTemplate, or use prompt')
-    return template
-  }
-
   #assertOpen(): void {
     if (this.#closing) throw new AgentInferError('ERR_CLOSED', 'the engine is closed')
-  }
-
-  #maxTokens(promptLength: number, asked: number | undefined): number {
-    const left = this.info.maxContext - promptLength
-    if (promptLength === 0) throw new AgentInferError('ERR_INVALID_ARGUMENT', 'the prompt is empty: expected at least one token')
-    if (left < 1 || (asked !== undefined && asked > left)) {
-      throw new AgentInferError(
-        'ERR_CONTEXT_LENGTH',
-        `${promptLength} prompt tokens and ${asked ?? 1} to generate do not fit a context of ${this.info.maxContext}; ` +
-          'open the engine with a larger maxContext, or ask for less',
-        { details: { promptTokens: promptLength, maxTokens: asked, maxContext: this.info.maxContext } },
-      )
-    }
-    return asked ?? left
-  }
-
-  #sampling(options: ResolvedGenerateOptions): NativeSampling {
-    const { seed, logitBias, allowedIds, logprobs, ...plain } = options.sampling
-    const ends = options.ignoreEos ? [] : Array.from(this.info.config.eosTokenIds)
-    const bias = Object.entries(logitBias ?? {})
-    return {
-      ...plain,
-      seed: seed ?? Math.floor(Math.random() * 2 ** 48),
-      stopIds: Int32Array.from(new Set([...ends, ...options.stopIds])),
-      ...(bias.length > 0 && {
-        biasIds: Int32Array.from(bias, ([id]) => Number(id)),
-        bias: Float64Array.from(bias, ([, value]) => value),
-      }),
-      ...(allowedIds !== undefined && { allowedIds: Int32Array.from(allowedIds) }),
-      ...(logprobs !== undefined && { logprobs: true, topLogprobs: logprobs }),
-    }
   }
 }
 

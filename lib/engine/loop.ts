@@ -56,7 +56,8 @@ export class StepLoop {
     if (this.#requests.size >= this.#maxQueue + this.#limits.maxSequences)
       throw new AgentInferError('ERR_BUSY', `the queue is full: ${this.#requests.size} requests, maxQueue ${this.#maxQueue}`)
     const { init } = request
-    const spec: SequenceSpec = { id: init.id, tokens: init.tokens, maxTokens: init.maxTokens, sampling: init.sampling }
+    const { id, tokens, maxTokens, sampling, salt, session } = init
+    const spec: SequenceSpec = { id, tokens, maxTokens, sampling, salt, ...(session !== undefined && { session }) }
     if (this.#requests.size === 0) {
       this.#native.ref()
       this.#lastProgress = performance.now()
@@ -66,12 +67,28 @@ export class StepLoop {
     this.#schedule()
   }
 
+  /** Seconds on the clock of plans and retention. */
+  now(): number {
+    return performance.now() / 1000
+  }
+
   /** Takes a request out; its stream must have been ended by the caller. */
   remove(id: number): void {
     if (!this.#requests.delete(id)) return
     this.#native.remove(id)
     this.#full = false
     this.#idle()
+  }
+
+  /** Blocks of higher classes are evicted after all of lower ones; `expiresAt` in seconds on the clock of the plans. */
+  retain(session: number, retentionClass: number, expiresAt: number): void {
+    this.#toRetain.push(session, retentionClass, expiresAt)
+    this.#schedule()
+  }
+
+  /** The session will not come back. */
+  forget(session: number): void {
+    this.#native.forget(session)
   }
 
   rejected(id: number, error: unknown): void {
@@ -196,6 +213,7 @@ export class StepLoop {
     this.#toPreempt.push(request.id)
   }
   readonly #toPreempt: number[] = []
+  readonly #toRetain: number[] = []
 
   #schedule(): void {
     if (this.#scheduled || this.#inFlight) return
@@ -208,10 +226,10 @@ export class StepLoop {
   }
 
   #step(): void {
-    if (this.#inFlight || this.#requests.size === 0) return
+    if (this.#inFlight || (this.#requests.size === 0 && this.#toRetain.length === 0)) return
     const candidates = Array.from(this.#requests.values())
     const rows = planFirstCome(this.#full ? candidates.filter((request) => request.started) : candidates, this.#limits)
-    if (rows.length === 0) {
+    if (rows.length === 0 && this.#toRetain.length === 0) {
       // Everything that ran has ended or was preempted: there is room again.
       this.#full = false
       if (candidates.length > 0) this.#schedule()
@@ -219,9 +237,10 @@ export class StepLoop {
     }
     this.#inFlight = true
     this.#native.step({
-      now: performance.now() / 1000,
+      now: this.now(),
       rows: Int32Array.from(rows.flatMap((row) => [row.id, row.tokens, 0])),
       preempt: Int32Array.from(this.#toPreempt.splice(0)),
+      retain: Float64Array.from(this.#toRetain.splice(0)),
     })
   }
 

@@ -16,13 +16,13 @@ export async function promptTokens(
   const facts = tokenizer.facts()
   if (options.messages !== undefined) {
     const segments = template(options.chatTemplate).render(options.messages)
-    return ensureSingleBos(await encode(tokenizer, segments), facts.bosId)
+    return ensureSingleBos(await encodeSegments(tokenizer, segments), facts.bosId)
   }
-  const ids = await encode(tokenizer, [{ text: options.prompt ?? '', special: options.parseSpecial }])
+  const ids = await encodeSegments(tokenizer, [{ text: options.prompt ?? '', special: options.parseSpecial }])
   return facts.addBos ? ensureSingleBos(ids, facts.bosId) : ids
 }
 
-async function encode(tokenizer: NativeTokenizer, segments: readonly TextSegment[]): Promise<Int32Array> {
+export async function encodeSegments(tokenizer: NativeTokenizer, segments: readonly TextSegment[]): Promise<Int32Array> {
   const length = segments.reduce((sum, segment) => sum + segment.text.length, 0)
   return length <= encodeAtOnce ? tokenizer.encode(segments) : await tokenizer.encodeAsync(segments)
 }

@@ -34,10 +34,17 @@ export interface RequestInit {
   maxTokens: number
   sampling: NativeSampling
   priority: number
+  tenant: string
+  /** Of the tenant: see `tenantSalt`. */
+  salt: number
+  /** Whose KV it is; undefined: nobody's. */
+  session: number | undefined
   stream: GenerationStream
   detokenizer: NativeDetokenizer
   stopText: StopText
   createdAt: number
+  /** Called once, when it has ended for whatever reason, before its stream is told. */
+  onEnd?: (request: Request) => void
 }
 
 /** Tokens of one outcome, with their log probabilities where asked for. */
@@ -61,6 +68,7 @@ export class Request {
   readonly #tokens: number[] = []
   readonly #createdAt: number
   #text = ''
+  #endToken: number | undefined
   #cachedTokens = 0
   #startedAt = 0
   #firstTokenAt = 0
@@ -78,8 +86,22 @@ export class Request {
     this.started = true
   }
 
+  /** Of the prompt, when it started. */
+  get cachedTokens(): number {
+    return this.#cachedTokens
+  }
   set cachedTokens(tokens: number) {
     this.#cachedTokens = tokens
+  }
+
+  /** What was generated, the end token included. */
+  get output(): readonly number[] {
+    return this.#endToken === undefined ? this.#tokens : [...this.#tokens, this.#endToken]
+  }
+
+  /** The id that ended it; undefined when it ended otherwise. */
+  get endToken(): number | undefined {
+    return this.#endToken
   }
 
   /** Delivers tokens. Returns true when a stop string ended the output, so that native code must be told. */
@@ -88,6 +110,7 @@ export class Request {
     this.known += emission.tokens.length
     // A stop id ends the output and is not part of it.
     const shown = emission.finish === Finish.stop ? emission.tokens.subarray(0, -1) : emission.tokens
+    if (emission.finish === Finish.stop) this.#endToken = emission.tokens.at(-1)
     for (const token of shown) this.#tokens.push(token)
     let { text, stopped } = this.init.stopText.push(this.init.detokenizer.push(shown))
     if (!stopped && emission.finish !== Finish.none) {
@@ -110,6 +133,7 @@ export class Request {
   finish(finishReason: FinishReason, now: number): void {
     if (this.ended) return
     this.ended = true
+    this.init.onEnd?.(this)
     const started = this.#startedAt === 0 ? now : this.#startedAt
     const firstToken = this.#firstTokenAt === 0 ? now : this.#firstTokenAt
     this.init.stream.end({
@@ -133,6 +157,7 @@ export class Request {
   fail(error: unknown): void {
     if (this.ended) return
     this.ended = true
+    this.init.onEnd?.(this)
     this.init.stream.fail(error)
   }
 }

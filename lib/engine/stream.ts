@@ -52,6 +52,11 @@ export class GenerationStream implements AsyncIterable<Delta> {
     this.#wake?.()
   }
 
+  /** @internal Ends the generation as leaving the loop early does. */
+  abandon(): void {
+    if (!this.#ended) this.#onAbandon()
+  }
+
   /** @internal */
   end(response: GenerationResponse): void {
     this.#ended = true

@@ -1,0 +1,165 @@
+/** How a generation gets into the loop: the limits it must keep, its sampling, its signal and its deadline. */
+import { createHash } from 'node:crypto'
+
+import { AgentInferError, fromNative } from '../errors.js'
+import type { NativeEngineInfo, NativeSampling, NativeTokenizer } from '../native.js'
+import type { ResolvedGenerateOptions } from '../options.js'
+import type { ChatTemplate, LoadedChatTemplate } from '../text/chat_template.js'
+import type { StepLoop } from './loop.js'
+import { Request } from './request.js'
+import { StopText } from './stop_text.js'
+import { GenerationStream } from './stream.js'
+
+/** The options of a generation that do not say what its prompt is. */
+export type GenerationOptions = Pick<
+  ResolvedGenerateOptions,
+  'maxTokens' | 'sampling' | 'stop' | 'stopIds' | 'ignoreEos' | 'keepSpecial' | 'priority' | 'deadline' | 'signal'
+>
+
+/** Who asks. */
+export interface Asker {
+  tenant: string
+  session?: number
+  priority?: number
+  onEnd?: (request: Request) => void
+}
+
+export class Intake {
+  readonly tokenizer: NativeTokenizer
+  readonly info: NativeEngineInfo
+  readonly #templates: LoadedChatTemplate
+  readonly #loop: StepLoop
+  readonly #salts = new Map<string, number>([['', 0]])
+  #nextId = 1
+
+  constructor(tokenizer: NativeTokenizer, info: NativeEngineInfo, templates: LoadedChatTemplate, loop: StepLoop) {
+    this.tokenizer = tokenizer
+    this.info = info
+    this.#templates = templates
+    this.#loop = loop
+  }
+
+  /** @throws {AgentInferError} `ERR_CHAT_TEMPLATE` */
+  template(override: string | undefined): ChatTemplate {
+    const template = override === undefined ? this.#templates.own : this.#templates.make(override)
+    if (template === undefined)
+      throw new AgentInferError('ERR_CHAT_TEMPLATE', 'the model has no chat template: pass chatTemplate, or use prompt')
+    return template
+  }
+
+  /**
+   * A stream at once, and a request in the loop when `tokens` are there. `asker` is read then.
+   * `begin` may throw: the stream fails with it, and `onEnd` is not called.
+   */
+  start(options: GenerationOptions, asker: Asker, begin: () => Promise<Int32Array>): GenerationStream {
+    const createdAt = performance.now()
+    let request: Request | undefined
+    let abandoned = false
+    const stream = new GenerationStream(() => {
+      abandoned = true
+      if (request === undefined) return
+      this.#loop.remove(request.id)
+      request.finish('abort', performance.now())
+    })
+    const work = async (): Promise<void> => {
+      options.signal?.throwIfAborted()
+      const tokens = await begin()
+      options.signal?.throwIfAborted()
+      const made = this.#request(tokens, options, asker, stream, createdAt)
+      request = made
+      if (abandoned) return made.finish('abort', performance.now())
+      this.#loop.add(made)
+      this.#endWith(made, options)
+    }
+    work().catch((error: unknown) => {
+      if (request === undefined) stream.fail(fromNative(error))
+      else request.fail(fromNative(error))
+    })
+    return stream
+  }
+
+  #request(
+    tokens: Int32Array,
+    options: GenerationOptions,
+    asker: Asker,
+    stream: GenerationStream,
+    createdAt: number,
+  ): Request {
+    return new Request({
+      id: this.#nextId++,
+      tokens,
+      maxTokens: this.#maxTokens(tokens.length, options.maxTokens),
+      sampling: this.#sampling(options),
+      priority: options.priority ?? asker.priority ?? 0,
+      tenant: asker.tenant,
+      salt: this.#salt(asker.tenant),
+      session: asker.session,
+      stream,
+      detokenizer: this.tokenizer.detokenizer(!options.keepSpecial),
+      stopText: new StopText(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? [])),
+      createdAt,
+      ...(asker.onEnd !== undefined && { onEnd: asker.onEnd }),
+    })
+  }
+
+  /** Ends the request when its signal or its deadline says so. */
+  #endWith(request: Request, { signal, deadline }: GenerationOptions): void {
+    if (signal === undefined && deadline === undefined) return
+    const end = (error: unknown): void => {
+      this.#loop.remove(request.id)
+      request.fail(error)
+    }
+    const abort = (): void => end(signal?.reason)
+    signal?.addEventListener('abort', abort, { once: true })
+    const late = (): void => end(new AgentInferError('ERR_DEADLINE', `not done ${deadline} s after it was asked for`))
+    const timer = deadline === undefined ? undefined : setTimeout(late, Math.min(deadline * 1000, 2 ** 31 - 1))
+    const settle = (): void => {
+      signal?.removeEventListener('abort', abort)
+      clearTimeout(timer)
+    }
+    request.init.stream.response.then(settle, settle)
+  }
+
+  #maxTokens(promptLength: number, asked: number | undefined): number {
+    const { maxContext } = this.info
+    const left = maxContext - promptLength
+    if (promptLength === 0) throw new AgentInferError('ERR_INVALID_ARGUMENT', 'the prompt is empty: expected at least one token')
+    if (left < 1 || (asked !== undefined && asked > left)) {
+      throw new AgentInferError(
+        'ERR_CONTEXT_LENGTH',
+        `${promptLength} prompt tokens and ${asked ?? 1} to generate do not fit a context of ${maxContext}; ` +
+          'open the engine with a larger maxContext, or ask for less',
+        { details: { promptTokens: promptLength, maxTokens: asked, maxContext } },
+      )
+    }
+    return asked ?? left
+  }
+
+  #sampling(options: GenerationOptions): NativeSampling {
+    const { seed, logitBias, allowedIds, logprobs, ...plain } = options.sampling
+    const ends = options.ignoreEos ? [] : Array.from(this.info.config.eosTokenIds)
+    const bias = Object.entries(logitBias ?? {})
+    return {
+      ...plain,
+      seed: seed ?? Math.floor(Math.random() * 2 ** 48),
+      stopIds: Int32Array.from(new Set([...ends, ...options.stopIds])),
+      ...(bias.length > 0 && {
+        biasIds: Int32Array.from(bias, ([id]) => Number(id)),
+        bias: Float64Array.from(bias, ([, value]) => value),
+      }),
+      ...(allowedIds !== undefined && { allowedIds: Int32Array.from(allowedIds) }),
+      ...(logprobs !== undefined && { logprobs: true, topLogprobs: logprobs }),
+    }
+  }
+
+  /** A tenant's number in the prefix index: 52 bits of its hash, so that the same tenant finds its KV again. */
+  #salt(tenant: string): number {
+    let salt = this.#salts.get(tenant)
+    if (salt === undefined) {
+      salt = Number(createHash('sha256').update(tenant).digest().readBigUInt64BE() >> 12n) || 1
+      if (this.#salts.size > 10_000) this.#salts.clear()
+      this.#salts.set(tenant, salt)
+    }
+    return salt
+  }
+}

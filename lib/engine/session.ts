@@ -1,0 +1,333 @@
+import { AgentInferError, fromNative } from '../errors.js'
+import {
+  parseOptions,
+  retainSchema,
+  sessionActivitySchema,
+  sessionGenerateSchema,
+  sessionInputSchema,
+  sessionOptionsSchema,
+  sessionPrefillSchema,
+} from '../options.js'
+import type { RetainOptions, SessionGenerateOptions, SessionInput, SessionOptions, SessionPrefillOptions } from '../options.js'
+import type { SessionActivity, SessionView } from '../policy/types.js'
+import { ensureSingleBos } from '../text/chat_template.js'
+import { ChatTurns } from './chat_turns.js'
+import type { Intake } from './intake.js'
+import type { StepLoop } from './loop.js'
+import { encodeSegments } from './prompt.js'
+import type { Request } from './request.js'
+import type { Sessions } from './sessions.js'
+import type { GenerationStream } from './stream.js'
+import { TokenList } from './tokens.js'
+
+export interface SessionStats {
+  /** Tokens known. */
+  tokens: number
+  /** Over all its requests: prompt tokens found in the cache, and those that had to be computed. */
+  cachedTokens: number
+  computedTokens: number
+  requests: number
+}
+
+export interface PrefillResult {
+  /** Tokens whose KV was there already. */
+  cachedTokens: number
+  computedTokens: number
+}
+
+/** What a session needs of its engine. */
+export interface SessionHost {
+  readonly intake: Intake
+  readonly loop: StepLoop
+  readonly sessions: Sessions
+  assertOpen(): void
+}
+
+/** What a fork takes over. */
+interface Origin {
+  parent: Session
+  tokens: () => TokenList
+  turns: () => ChatTurns
+}
+
+/**
+ * A conversation whose tokens only grow. It owns ids, not text: what was said once is never tokenised again, so each turn's prompt
+ * extends what is cached. Calls take effect in the order they are made; what needs the tokens waits for the appends before it.
+ */
+export class Session implements Disposable {
+  readonly id: number
+  readonly tenant: string
+  readonly name: string | undefined
+  readonly role: string | undefined
+  readonly run: string | undefined
+  readonly priority: number
+  readonly #host: SessionHost
+  readonly #options: SessionOptions
+  #tokens = new TokenList()
+  #turns: ChatTurns
+  /** Everything asked for so far is done when this is. Never rejects. */
+  #settled: Promise<void> = Promise.resolve()
+  /** Why the beginning of the session could not be made. */
+  #broken: unknown
+  #generating: GenerationStream | undefined
+  #prefilling = new Set<AbortController>()
+  #released = false
+  #activity: SessionActivity = { kind: 'idle' }
+  readonly #figures = { cachedTokens: 0, computedTokens: 0, requests: 0 }
+
+  /** @internal Use `engine.session()`. */
+  constructor(host: SessionHost, options: SessionOptions, origin?: Origin) {
+    const resolved = parseOptions(sessionOptionsSchema, options, 'session')
+    this.#host = host
+    this.#options = options
+    this.id = host.sessions.nextId()
+    this.tenant = resolved.tenant
+    this.name = resolved.name
+    this.role = resolved.role
+    this.run = resolved.run
+    this.priority = resolved.priority
+    const { intake } = host
+    const ends = Array.from(intake.info.config.eosTokenIds, (id) => intake.tokenizer.piece(id))
+    this.#turns = new ChatTurns(() => intake.template(resolved.chatTemplate), ends)
+    host.sessions.add(this)
+    if (origin !== undefined) {
+      this.#settled = origin.parent.#settled.then(() => {
+        this.#tokens = origin.tokens()
+        this.#turns = origin.turns()
+        this.#broken = origin.parent.#broken
+        return this.#publish()
+      })
+    } else if (resolved.messages !== undefined && resolved.messages.length > 0) {
+      const messages = resolved.messages
+      this.#enqueue(() => this.#append(messages)).catch((error: unknown) => (this.#broken = error))
+    }
+  }
+
+  /** Tokens known by now; those of pending appends are not yet. */
+  get length(): number {
+    return this.#tokens.length
+  }
+
+  /** All ids, once everything asked for so far is done. */
+  tokens(): Promise<Int32Array> {
+    return this.#enqueue(async () => this.#tokens.view().slice())
+  }
+
+  /**
+   * Adds messages, text in parts, or ids. Only the new part is tokenised.
+   * Messages are written as the model's template continues the chat (see chat_turns.ts), markers in them count by role as in
+   * `generate`. Text and ids are added as they are, to whatever turn is open. During a generation it waits for its end.
+   * @throws {AgentInferError} `ERR_CHAT_TEMPLATE`, `ERR_INVALID_ARGUMENT`, `ERR_CLOSED`; nothing was added then.
+   */
+  async append(input: SessionInput): Promise<void> {
+    this.#assertLive()
+    const parsed = parseOptions(sessionInputSchema, input, 'append')
+    await this.#enqueue(() => this.#append(parsed))
+  }
+
+  /**
+   * Generates from all tokens. What comes out becomes part of the session, also when it is aborted (as far as it was emitted).
+   * @throws {AgentInferError} `ERR_BUSY` while another generation of this session runs, `ERR_INVALID_ARGUMENT`, `ERR_CLOSED`.
+   */
+  generate(options: SessionGenerateOptions = {}): GenerationStream {
+    this.#assertLive()
+    const { append, addGenerationPrompt, ...rest } = parseOptions(sessionGenerateSchema, options, 'session.generate')
+    if (this.#generating !== undefined)
+      throw new AgentInferError('ERR_BUSY', `session ${this.id} is generating: wait for it, abort it, or fork the session`)
+    let opening: Int32Array = new Int32Array(0)
+    let begun = (): void => undefined
+    const asker = {
+      tenant: this.tenant,
+      session: this.id,
+      priority: this.priority,
+      onEnd: (request: Request) => {
+        if (append) this.#keep(opening, request)
+        this.#count(request)
+        this.#stopGenerating(stream)
+      },
+    }
+    const previous = this.#settled
+    const stream = this.#host.intake.start(rest, asker, async () => {
+      await previous
+      this.#assertUsable()
+      begun()
+      if (addGenerationPrompt ?? (this.#turns.used && !this.#turns.open)) opening = await this.#encode(this.#turns.prompt(), true)
+      return this.#tokens.with(opening)
+    })
+    begun = () => {
+      for (const controller of this.#prefilling) controller.abort()
+    }
+    this.#generating = stream
+    this.#doing({ kind: 'running' })
+    const ended = (): void => this.#stopGenerating(stream)
+    this.#settled = stream.response.then(ended, ended)
+    return stream
+  }
+
+  /**
+   * Computes the KV of all tokens known by then and generates nothing, so that a later generation starts at once. Ends early, with
+   * what there is, when a generation of this session begins.
+   */
+  async prefill(options: SessionPrefillOptions = {}): Promise<PrefillResult> {
+    this.#assertLive()
+    const { priority = this.priority - 1, signal } = parseOptions(sessionPrefillSchema, options, 'prefill')
+    const tokens = await this.#enqueue(async () => this.#tokens.view())
+    signal?.throwIfAborted()
+    if (tokens.length === 0) return { cachedTokens: 0, computedTokens: 0 }
+    const controller = new AbortController()
+    const stop = signal === undefined ? controller.signal : AbortSignal.any([signal, controller.signal])
+    const result: PrefillResult = { cachedTokens: 0, computedTokens: 0 }
+    const onEnd = (request: Request): void => {
+      result.cachedTokens = request.cachedTokens
+      result.computedTokens = Math.max(0, Math.min(request.computed, tokens.length) - request.cachedTokens)
+      this.#count(request)
+    }
+    this.#prefilling.add(controller)
+    try {
+      // The token that comes with the last logits is not kept.
+      const stream = this.#host.intake.start(
+        { ...parseOptions(sessionGenerateSchema, { maxTokens: 1, sampling: { temperature: 0 } }, 'prefill'), priority, signal: stop },
+        { tenant: this.tenant, session: this.id, onEnd },
+        async () => tokens.slice(),
+      )
+      await stream.response
+    } catch (error) {
+      if (signal?.aborted === true || !controller.signal.aborted) throw error
+    } finally {
+      this.#prefilling.delete(controller)
+    }
+    return result
+  }
+
+  /**
+   * A session with the same tokens so far: it has everything asked for before the fork, a running generation's output included, and
+   * goes its own way from there. KV is shared where the tokens are.
+   */
+  fork(options: { name?: string; role?: string } = {}): Session {
+    this.#assertLive()
+    const { messages: _messages, ...own } = this.#options
+    const origin = { parent: this, tokens: () => this.#tokens.copy(), turns: () => this.#turns.copy() }
+    return new Session(this.#host, { ...own, ...options }, origin)
+  }
+
+  /** Says what the session is doing while no request of it runs, for the scheduler's retention. A generation resets it. */
+  activity(state: SessionActivity): void {
+    this.#assertLive()
+    this.#doing(parseOptions(sessionActivitySchema, state, 'activity'))
+  }
+
+  /** Keeps its KV before others': see `RetainOptions`. A later call replaces an earlier one. */
+  retain(options: RetainOptions): void {
+    this.#assertLive()
+    const { ttl, retentionClass } = parseOptions(retainSchema, options, 'retain')
+    this.#host.loop.retain(this.id, retentionClass, this.#host.loop.now() + ttl)
+  }
+
+  /** The session is over: what runs is aborted, its KV keeps no privilege. Idempotent. */
+  release(): void {
+    if (this.#released) return
+    this.#released = true
+    for (const controller of this.#prefilling) controller.abort()
+    this.#generating?.abandon()
+    this.#host.sessions.remove(this)
+    this.#host.loop.forget(this.id)
+  }
+
+  [Symbol.dispose](): void {
+    this.release()
+  }
+
+  stats(): SessionStats {
+    return { tokens: this.length, ...this.#figures }
+  }
+
+  #enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#settled.then(() => {
+      this.#assertUsable()
+      return work()
+    })
+    this.#settled = result.then(
+      () => undefined,
+      () => undefined,
+    )
+    return result
+  }
+
+  async #append(input: SessionInput): Promise<void> {
+    if ('tokens' in input) {
+      const { vocabSize } = this.#host.intake.info.config
+      const wrong = input.tokens.find((id) => id >= vocabSize || id < 0)
+      if (wrong !== undefined)
+        throw new AgentInferError('ERR_INVALID_ARGUMENT', `append: token ${wrong} is outside the vocabulary [0, ${vocabSize})`)
+      this.#tokens.push(input.tokens)
+    } else if ('segments' in input) {
+      this.#tokens.push(await this.#encode(input.segments, false))
+    } else if (input.length > 0) {
+      const before = this.#turns.copy()
+      try {
+        this.#tokens.push(await this.#encode(this.#turns.append(input), true))
+      } catch (error) {
+        this.#turns = before
+        throw fromNative(error)
+      }
+    }
+    this.#publish()
+  }
+
+  /** `chat`: a template wrote it. The first text of a session gets the BOS that the model wants. */
+  async #encode(segments: readonly { text: string; special: boolean }[], chat: boolean): Promise<Int32Array> {
+    const { tokenizer } = this.#host.intake
+    const ids = await encodeSegments(tokenizer, segments)
+    const facts = tokenizer.facts()
+    return this.#tokens.length === 0 && (chat || facts.addBos) ? ensureSingleBos(ids, facts.bosId) : ids
+  }
+
+  /** What a generation wrote becomes part of the session. */
+  #keep(opening: Int32Array, request: Request): void {
+    const { output, endToken } = request
+    if (output.length === 0) return
+    this.#tokens.push(opening)
+    this.#tokens.push(output)
+    if (this.#turns.used) this.#turns.answered(endToken === undefined ? '' : this.#host.intake.tokenizer.piece(endToken))
+  }
+
+  #count(request: Request): void {
+    this.#figures.requests += 1
+    this.#figures.cachedTokens += request.cachedTokens
+    this.#figures.computedTokens += Math.max(0, Math.min(request.computed, request.init.tokens.length) - request.cachedTokens)
+  }
+
+  #stopGenerating(stream: GenerationStream): void {
+    if (this.#generating !== stream) return
+    this.#generating = undefined
+    if (this.#activity.kind === 'running') this.#doing({ kind: 'idle' })
+  }
+
+  #doing(activity: SessionActivity): void {
+    this.#activity = activity
+    this.#publish()
+  }
+
+  /** Tells the schedulers. */
+  #publish(): void {
+    if (this.#released) return
+    const view: SessionView = {
+      id: this.id,
+      tenant: this.tenant,
+      tokens: this.#tokens.length,
+      activity: this.#activity,
+      since: this.#host.loop.now(),
+    }
+    this.#host.sessions.update(view)
+  }
+
+  #assertLive(): void {
+    this.#host.assertOpen()
+    if (this.#released) throw new AgentInferError('ERR_CLOSED', `session ${this.id} was released`)
+  }
+
+  #assertUsable(): void {
+    this.#assertLive()
+    if (this.#broken !== undefined) throw this.#broken
+  }
+}

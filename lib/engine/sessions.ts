@@ -1,0 +1,41 @@
+import type { SessionView } from '../policy/types.js'
+
+/** The open sessions of an engine, as schedulers see them. */
+export class Sessions {
+  readonly #live = new Map<number, { release(): void }>()
+  readonly #views = new Map<number, SessionView>()
+  #list: readonly SessionView[] | undefined
+  #nextId = 1
+
+  nextId(): number {
+    return this.#nextId++
+  }
+
+  add(session: { readonly id: number; release(): void }): void {
+    this.#live.set(session.id, session)
+  }
+
+  remove(session: { readonly id: number }): void {
+    this.#live.delete(session.id)
+    this.#views.delete(session.id)
+    this.#list = undefined
+  }
+
+  has(id: number): boolean {
+    return this.#live.has(id)
+  }
+
+  get count(): number {
+    return this.#live.size
+  }
+
+  update(view: SessionView): void {
+    this.#views.set(view.id, view)
+    this.#list = undefined
+  }
+
+  /** In order of creation. Made anew only after a change. */
+  get views(): readonly SessionView[] {
+    return (this.#list ??= Array.from(this.#views.values()))
+  }
+}
