@@ -3,7 +3,10 @@
  * seconds on the engine's clock (`Snapshot.now`), all KV amounts are blocks unless they say tokens.
  */
 
-/** One live request. Tokens: 0 <= computed < known. */
+/**
+ * One live request. Tokens: 0 <= computed < known. The engine changes these objects from step to step: a policy that remembers one
+ * remembers values of it, not the object.
+ */
 export interface RequestView {
   readonly id: number
   /** The session it belongs to; undefined: a request of its own. */
@@ -26,7 +29,7 @@ export interface RequestView {
   readonly prefilledAtArrival: number
   /** It is ended with `ERR_DEADLINE` at this time. */
   readonly deadline: number | undefined
-  /** What the prefix index holds of it; undefined while it runs, or before it was looked up. */
+  /** What the prefix index held of it after the last step; undefined while it runs, before it was looked up, or when not asked for. */
   readonly probe: ProbeView | undefined
 }
 
@@ -99,7 +102,7 @@ export interface Snapshot {
   readonly limits: PlanLimits
   /** Prompt tokens computed since the engine was opened. */
   readonly prefilled: number
-  /** Running requests that found no room in the last step. */
+  /** Requests that were planned in the last step and found no room. */
   readonly deferred: readonly number[]
 }
 
@@ -123,6 +126,8 @@ export interface Plan {
   /** Running requests that give their blocks back and start over later. */
   readonly preempt: readonly number[]
   readonly retain: readonly Retention[]
+  /** Sessions whose KV should come back from the host tier now, as far as free blocks go, because they are about to return. */
+  readonly prefetch?: readonly number[]
   /** Why requests that could have run wait, by id; for `engine.stats()`. */
   readonly reasons: ReadonlyMap<number, string>
   /** Figures of the policy itself (λ, z …), for `engine.stats()`. */
@@ -138,4 +143,12 @@ export interface Scheduler {
   /** Which lookups it wants before each plan: per waiting request, and the unions. They cost microseconds each on the engine's thread. */
   readonly wants?: { readonly probes?: boolean; readonly demand?: boolean }
   plan(snapshot: Snapshot): Plan
+  /** Figures over time, oldest first, for plots; as many as the policy remembers. */
+  history?(): readonly PolicyPoint[]
+}
+
+/** One point of a policy's history. */
+export interface PolicyPoint {
+  readonly now: number
+  readonly figures: Readonly<Record<string, number>>
 }
