@@ -37,6 +37,8 @@ export interface SpeculationShapes {
 
 export interface SpeculationSnapshot {
   readonly survivals: readonly Survival[]
+  /** Seconds that each verified token of a draft adds beside its row (reading the context once more), for each draft; absent: 0. */
+  readonly rowSeconds?: ArrayLike<number>
   readonly load: SpeculationLoad
   /** At least one point; tokens strictly rising, seconds positive and not falling. */
   readonly curve: readonly CostPoint[]
@@ -70,11 +72,13 @@ interface Group {
   /** Gain per row; never rises within one draft, so that sorting by it keeps a draft's groups in order. */
   readonly density: number
   readonly rows: number
+  /** For the context of these rows. */
+  readonly seconds: number
   readonly draft: number
   readonly end: number
 }
 
-function listGroups(survivals: readonly Survival[], steps: readonly number[]): Group[] {
+function listGroups({ survivals, rowSeconds }: SpeculationSnapshot, steps: readonly number[]): Group[] {
   const groups: Group[] = []
   for (const [draft, survival] of survivals.entries()) {
     let density = 1
@@ -85,22 +89,24 @@ function listGroups(survivals: readonly Survival[], steps: readonly number[]): G
       let gain = 0
       for (let i = begin; i < end; i++) gain += survival[i]!
       density = Math.min(density, gain / (step - begin))
-      groups.push({ gain, density, rows: step - begin, draft, end })
+      groups.push({ gain, density, rows: step - begin, seconds: (rowSeconds?.[draft] ?? 0) * (step - begin), draft, end })
       begin = step
     }
   }
-  return groups.sort((a, b) => b.density - a.density || a.draft - b.draft || a.end - b.end)
+  return groups.toSorted((a, b) => b.density - a.density || a.draft - b.draft || a.end - b.end)
 }
 
-function chooseUniform({ survivals, load, curve }: SpeculationSnapshot, steps: readonly number[]): number[] {
+function chooseUniform({ survivals, rowSeconds, load, curve }: SpeculationSnapshot, steps: readonly number[]): number[] {
   let lengths = survivals.map(() => 0)
+  let rowsSeconds = 0
+  for (let i = 0; i < survivals.length; i++) rowsSeconds += rowSeconds?.[i] ?? 0
   let best = load.yield / (load.fixedSeconds + costAt(curve, load.tokens))
   for (const step of steps) {
     const rows = step * survivals.length
     if (rows > load.room) break
     let emitted = load.yield
     for (const survival of survivals) for (let i = 0; i < Math.min(survival.length, step); i++) emitted += survival[i]!
-    const rate = emitted / (load.fixedSeconds + costAt(curve, load.tokens + rows))
+    const rate = emitted / (load.fixedSeconds + rowsSeconds * step + costAt(curve, load.tokens + rows))
     if (!(rate > best)) continue
     best = rate
     lengths = survivals.map((survival) => Math.min(step, survival.length))
@@ -113,16 +119,18 @@ export const speculate: Speculate = (snapshot) => {
   const { survivals, load, curve, shapes } = snapshot
   const steps = shapes.lengths.length > 0 ? shapes.lengths : everyLength
   if (shapes.uniform) return chooseUniform(snapshot, steps)
-  const groups = listGroups(survivals, steps)
+  const groups = listGroups(snapshot, steps)
   let emitted = load.yield
   let best = load.yield / (load.fixedSeconds + costAt(curve, load.tokens))
+  let context = 0
   let rows = 0
   let taken = 0
   for (const [i, group] of groups.entries()) {
     if (rows + group.rows > load.room) break
     emitted += group.gain
     rows += group.rows
-    const rate = emitted / (load.fixedSeconds + costAt(curve, load.tokens + rows))
+    context += group.seconds
+    const rate = emitted / (load.fixedSeconds + context + costAt(curve, load.tokens + rows))
     if (!(rate > best)) continue
     best = rate
     taken = i + 1

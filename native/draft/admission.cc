@@ -38,7 +38,8 @@ void Admission::list_groups(std::span<const Offer> offers) {
       double gain = 0;
       for (int i = begin; i < end; ++i) gain += survival[static_cast<size_t>(i)];
       density = std::min(density, gain / (step - begin));
-      groups_.push_back({gain, density, step - begin, static_cast<int>(offer), end});
+      groups_.push_back({gain, density, step - begin, offers[offer].row_seconds * (step - begin),
+                         static_cast<int>(offer), end});
       begin = step;
     }
   }
@@ -54,12 +55,14 @@ void Admission::choose(std::span<const Offer> offers, const StepLoad& load, std:
   if (options_.uniform) return choose_uniform(offers, load, curve, lengths);
   list_groups(offers);
   double emitted = load.yield, best = load.yield / (load.fixed_seconds + cost_at(curve, load.tokens));
+  double context = 0;
   int rows = 0;
   size_t taken = 0;
   for (size_t i = 0; i < groups_.size() && rows + groups_[i].tokens <= load.room; ++i) {
     emitted += groups_[i].gain;
     rows += groups_[i].tokens;
-    const double rate = emitted / (load.fixed_seconds + cost_at(curve, load.tokens + rows));
+    context += groups_[i].seconds;
+    const double rate = emitted / (load.fixed_seconds + context + cost_at(curve, load.tokens + rows));
     if (!(rate > best)) continue;
     best = rate;
     taken = i + 1;
@@ -70,6 +73,8 @@ void Admission::choose(std::span<const Offer> offers, const StepLoad& load, std:
 void Admission::choose_uniform(std::span<const Offer> offers, const StepLoad& load,
                                std::span<const CostPoint> curve, std::span<int> lengths) const {
   double best = load.yield / (load.fixed_seconds + cost_at(curve, load.tokens));
+  double row_seconds = 0;
+  for (const Offer& offer : offers) row_seconds += offer.row_seconds;
   for (const int step : steps_) {
     const int rows = step * static_cast<int>(offers.size());
     if (rows > load.room) break;
@@ -77,7 +82,8 @@ void Admission::choose_uniform(std::span<const Offer> offers, const StepLoad& lo
     for (const Offer& offer : offers)
       for (size_t i = 0; i < std::min(offer.survival.size(), static_cast<size_t>(step)); ++i)
         emitted += offer.survival[i];
-    const double rate = emitted / (load.fixed_seconds + cost_at(curve, load.tokens + rows));
+    const double rate =
+        emitted / (load.fixed_seconds + row_seconds * step + cost_at(curve, load.tokens + rows));
     if (!(rate > best)) continue;
     best = rate;
     for (size_t i = 0; i < offers.size(); ++i)

@@ -27,6 +27,8 @@ struct AdmissionOptions {
 struct Offer {
   // Chance that the draft's tokens 0..i are all accepted: in [0, 1], non-increasing. Empty: no draft.
   std::span<const double> survival;
+  // Step time that each verified token of it adds beside its row: reading the context once more.
+  double row_seconds = 0;
 };
 
 struct StepLoad {
@@ -55,6 +57,7 @@ class Admission {
     double gain;     // expected accepted tokens
     double density;  // gain per row
     int tokens;      // rows, with padding
+    double seconds;  // for the context of these rows
     int offer, end;
   };
   void choose_uniform(std::span<const Offer> offers, const StepLoad& load, std::span<const CostPoint> curve,

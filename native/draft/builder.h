@@ -1,6 +1,6 @@
 #pragma once
-// One background thread that runs tasks in order: automata are built and sessions retrieved here, beside the
-// prefill, never before the first token.
+// One background thread of low priority that runs tasks in order: automata are built and sessions retrieved
+// here, beside the prefill, never before the first token.
 
 #include <condition_variable>
 #include <cstdint>

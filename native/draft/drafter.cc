@@ -50,10 +50,13 @@ void Drafter::propose(SourceSet& sources, int limit, Draft& draft) {
 
 void Drafter::admit(std::span<const Draft* const> drafts, const StepLoad& load, std::span<int> lengths) {
   offers_.clear();
-  for (const Draft* draft : drafts)
-    offers_.push_back(
-        {draft ? std::span<const double>(draft->survival.data(), static_cast<size_t>(draft->length))
-               : std::span<const double>()});
+  for (const Draft* draft : drafts) {
+    if (draft)
+      offers_.push_back(
+          {std::span(draft->survival).first(static_cast<size_t>(draft->length)), draft->row_seconds});
+    else
+      offers_.push_back({});
+  }
   admission_.choose(offers_, load, cost_.curve(), lengths);
 }
 
@@ -91,13 +94,13 @@ void Drafter::count(const Draft& draft, int drafted, int accepted) {
   kind.accepted += accepted;
 }
 
-void Drafter::finish_step(const StepLoad& load, int rows, double context, int accepted, double seconds) {
-  if (rows > load.tokens && load.yield > 0) {
-    const double plain = load.fixed_seconds + cost_at(cost_.curve(), load.tokens);
-    const double with_drafts = load.fixed_seconds + cost_at(cost_.curve(), rows);
-    counters_.saved_seconds += accepted * plain / load.yield - (with_drafts - plain);
+void Drafter::finish_step(const StepLoad& load, const Step& step) {
+  if (step.rows > load.tokens && load.yield > 0) {
+    const double plain = load.fixed_seconds + cost_.at(load.tokens);
+    const double with_drafts = load.fixed_seconds + step.draft_context + cost_.at(step.rows);
+    counters_.saved_seconds += step.accepted * plain / load.yield - (with_drafts - plain);
   }
-  cost_.observe(rows, context, seconds);
+  if (step.seconds > 0) cost_.observe(step.rows, load.fixed_seconds + step.draft_context, step.seconds);
 }
 
 }  // namespace agentinfer

@@ -6,7 +6,7 @@
 //   ... forward, verify ...
 //   drafter.commit(sources, emitted)                for each sequence that emitted, whether it had a draft or
 //   not drafter.count(draft, lengths[i], accepted)      for each draft with lengths[i] > 0
-//   drafter.finish_step(load, drafted, accepted, seconds)
+//   drafter.finish_step(load, step)
 //
 // Verification makes every draft lossless, so nothing here can change what is generated, only how fast.
 //
@@ -32,7 +32,8 @@ struct Draft {
   int length = 0;  // 0: nothing matched
   SourceKind kind = SourceKind::kOwn;
   uint32_t match_length = 0;
-  double expected = 0;  // accepted tokens if all are verified: the sum of survival
+  double row_seconds = 0;  // for the caller to set: Offer::row_seconds
+  double expected = 0;     // accepted tokens if all are verified: the sum of survival
   std::array<int32_t, kMaxDraftTokens> tokens;
   std::array<double, kMaxDraftTokens> survival;  // chance that tokens 0..i are all accepted
 };
@@ -63,9 +64,13 @@ class Drafter {
   void commit(SourceSet& sources, std::span<const int32_t> emitted);
 
   void count(const Draft& draft, int drafted, int accepted);
-  // `drafted`, `accepted`: of the whole step. `rows`: rows actually run (drafts and padding included).
-  // `context`: KV tokens read.
-  void finish_step(const StepLoad& load, int rows, double context, int accepted, double seconds);
+  struct Step {
+    int rows = 0;              // as run, drafts and padding included
+    int accepted = 0;          // draft tokens, of all sequences
+    double draft_context = 0;  // seconds that reading the context for the drafts' rows should take
+    double seconds = 0;        // measured; 0: says nothing about StepCost (not all rows were decodes)
+  };
+  void finish_step(const StepLoad& load, const Step& step);
 
   const StepCost& cost() const { return cost_; }
   const AcceptanceTable& acceptance() const { return acceptance_; }

@@ -25,14 +25,15 @@ double cost_at(std::span<const CostPoint> curve, int tokens) {
   return a.seconds + (b.seconds - a.seconds) * along;
 }
 
-StepCost::StepCost(std::vector<CostPoint> profile, double context_seconds)
-    : points_(std::move(profile)), context_seconds_(context_seconds) {
+StepCost::StepCost(std::vector<CostPoint> profile, ContextCost context)
+    : points_(std::move(profile)), context_(context) {
   std::sort(points_.begin(), points_.end(),
             [](const CostPoint& a, const CostPoint& b) { return a.tokens < b.tokens; });
   if (points_.empty())
     fail(ErrorCode::kInvalidArgument, "step cost: expected at least one measured step, got none");
-  if (!(context_seconds >= 0 && std::isfinite(context_seconds)))
-    fail(ErrorCode::kInvalidArgument, "step cost: expected context seconds >= 0, got ", context_seconds);
+  for (const double seconds : {context.per_sequence, context.per_row})
+    if (!(seconds >= 0 && std::isfinite(seconds)))
+      fail(ErrorCode::kInvalidArgument, "step cost: expected context seconds >= 0, got ", seconds);
   for (size_t i = 0; i < points_.size(); ++i) {
     const CostPoint& point = points_[i];
     if (point.tokens <= 0 || !(point.seconds > 0) || !std::isfinite(point.seconds))
@@ -45,9 +46,8 @@ StepCost::StepCost(std::vector<CostPoint> profile, double context_seconds)
   iron();
 }
 
-void StepCost::observe(int tokens, double context, double seconds) {
-  const double rest = context_seconds_ * context;
-  const double net = std::max(seconds - rest, 0.1 * seconds);
+void StepCost::observe(int tokens, double beside, double seconds) {
+  const double net = std::max(seconds - beside, 0.1 * seconds);
   const double ratio = std::clamp(net / cost_at(curve_, tokens), 0.5, 2.0);
   if (!std::isfinite(ratio)) return;
   const size_t last = points_.size() - 1;

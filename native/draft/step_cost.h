@@ -1,7 +1,7 @@
 #pragma once
-// How long a step takes: T(tokens) + context_seconds * context tokens. The engine measures a profile on the
-// running backend at start (a few token counts); every step then refines it. T never falls as tokens grow:
-// noise is ironed out by isotonic regression (pool adjacent violators).
+// How long a step takes: T(rows), and what reading the KV context adds (ContextCost). The engine measures
+// both on the running backend at start (a few row counts); every step then refines T. T never falls as rows
+// grow: noise is ironed out by isotonic regression (pool adjacent violators).
 //
 // Thread safety: none; the engine's thread owns it.
 
@@ -20,27 +20,33 @@ struct CostPoint {
 // lib/policy/speculate.ts computes the same bits.
 double cost_at(std::span<const CostPoint> curve, int tokens);
 
+// Seconds per token of KV context: once for each sequence of a step, and once for each row. A device that
+// reads a sequence's context once for all its rows has next to no `per_row`; where attention is bound by
+// arithmetic it is all there is, and verifying a draft over a long context is dear.
+struct ContextCost {
+  double per_sequence = 0, per_row = 0;
+};
+
 class StepCost {
  public:
-  // `profile`: measured points in any order, one for each number of tokens. `context_seconds`: what one more
-  // token of KV context adds to a step, 0 if not measured. Throws kInvalidArgument: no points, a repeated
-  // count, seconds or tokens not positive, not finite.
-  explicit StepCost(std::vector<CostPoint> profile, double context_seconds = 0);
+  // `profile`: measured points in any order, one for each number of tokens. Throws kInvalidArgument: no
+  // points, a repeated count, seconds or tokens not positive, context cost negative, anything not finite.
+  explicit StepCost(std::vector<CostPoint> profile, ContextCost context = {});
 
-  // A step of `tokens` rows over `context` tokens of KV (of all its sequences together) took `seconds`. One
-  // outlier moves little.
-  void observe(int tokens, double context, double seconds);
+  // A step of `tokens` rows took `seconds`, of which its context should have taken `beside`. One outlier
+  // moves little.
+  void observe(int tokens, double beside, double seconds);
 
   std::span<const CostPoint> curve() const { return curve_; }
-  double context_seconds() const { return context_seconds_; }
-  double at(int tokens, double context) const { return cost_at(curve_, tokens) + context_seconds_ * context; }
+  const ContextCost& context() const { return context_; }
+  double at(int tokens) const { return cost_at(curve_, tokens); }
 
  private:
   void iron();
 
   std::vector<CostPoint> points_;  // as measured
   std::vector<CostPoint> curve_;   // monotone
-  double context_seconds_;
+  ContextCost context_;
 };
 
 }  // namespace agentinfer

@@ -14,6 +14,7 @@ interface SharedCase {
   room: number
   curve: [number, number][]
   survivals: number[][]
+  rowSeconds: number[]
   admitted: number[]
 }
 
@@ -24,20 +25,23 @@ const cases = JSON.parse(
 function snapshot(from: SharedCase): SpeculationSnapshot {
   return {
     survivals: from.survivals,
+    rowSeconds: from.rowSeconds,
     load: { tokens: from.tokens, yield: from.yield, fixedSeconds: from.fixedSeconds[0], room: from.room },
     curve: from.curve.map(([tokens, seconds]) => ({ tokens, seconds })),
     shapes: { lengths: from.lengths, uniform: from.uniform },
   }
 }
 
-function rate({ survivals, load, curve, shapes }: SpeculationSnapshot, lengths: number[]): number {
+function rate({ survivals, rowSeconds = [], load, curve, shapes }: SpeculationSnapshot, lengths: number[]): number {
   const padded = lengths.map((length) => (length === 0 ? 0 : (shapes.lengths.find((step) => step >= length) ?? length)))
   const rows = shapes.uniform ? Math.max(0, ...padded) * lengths.length : padded.reduce((sum, n) => sum + n, 0)
   const gain = survivals.reduce(
     (sum, survival, i) => sum + Array.from(survival).slice(0, lengths[i]).reduce((a, b) => a + b, 0),
     0,
   )
-  return (load.yield + gain) / (load.fixedSeconds + costAt(curve, load.tokens + rows))
+  const longest = Math.max(0, ...padded)
+  const context = padded.reduce((sum, n, i) => sum + (rowSeconds[i] ?? 0) * (shapes.uniform ? longest : n), 0)
+  return (load.yield + gain) / (load.fixedSeconds + context + costAt(curve, load.tokens + rows))
 }
 
 test('the same lengths as the native admission, in every shared case', () => {

@@ -87,12 +87,11 @@ TEST("priors: longer matches are trusted more, own context more than others, con
 
 TEST("step cost: interpolated between points, extrapolated behind them, constant before") {
   const StepCost cost({{8, 0.020}, {2, 0.010}, {4, 0.012}});
-  CHECK_NEAR(cost.at(1, 0), 0.010, 1e-15);
-  CHECK_NEAR(cost.at(3, 0), 0.011, 1e-15);
-  CHECK_NEAR(cost.at(6, 0), 0.016, 1e-15);
-  CHECK_NEAR(cost.at(12, 0), 0.028, 1e-15);
-  CHECK_NEAR(StepCost({{1, 0.5}}).at(100, 0), 0.5, 1e-15);
-  CHECK_NEAR(StepCost({{1, 0.5}}, 1e-6).at(1, 1000), 0.501, 1e-12);
+  CHECK_NEAR(cost.at(1), 0.010, 1e-15);
+  CHECK_NEAR(cost.at(3), 0.011, 1e-15);
+  CHECK_NEAR(cost.at(6), 0.016, 1e-15);
+  CHECK_NEAR(cost.at(12), 0.028, 1e-15);
+  CHECK_NEAR(StepCost({{1, 0.5}}).at(100), 0.5, 1e-15);
 }
 
 TEST("step cost: never falls with tokens, whatever was measured") {
@@ -106,8 +105,8 @@ TEST("step cost: never falls with tokens, whatever was measured") {
       cost.observe(1 + static_cast<int>(random() % 700), 0, 1e-4 * static_cast<double>(random() % 3000));
       double previous = 0;
       for (int tokens = 1; tokens < 700; tokens += 7) {
-        CHECK(cost.at(tokens, 0) >= previous * (1 - 1e-12) && cost.at(tokens, 0) > 0);  // up to rounding
-        previous = cost.at(tokens, 0);
+        CHECK(cost.at(tokens) >= previous * (1 - 1e-12) && cost.at(tokens) > 0);  // up to rounding
+        previous = cost.at(tokens);
       }
     }
   }
@@ -116,18 +115,18 @@ TEST("step cost: never falls with tokens, whatever was measured") {
 TEST("step cost: a wrong profile is corrected by what is measured; one outlier moves little") {
   std::mt19937_64 random(4);
   const auto truth = [](int tokens, double context) { return 0.010 + 0.0004 * tokens + 1e-7 * context; };
-  StepCost cost({{1, 0.1}, {2, 0.1}, {4, 0.1}, {8, 0.1}, {16, 0.1}, {32, 0.1}}, 1e-7);
+  StepCost cost({{1, 0.1}, {2, 0.1}, {4, 0.1}, {8, 0.1}, {16, 0.1}, {32, 0.1}});
   for (int step = 0; step < 4000; ++step) {
     const int tokens = 1 + static_cast<int>(random() % 32);
     const double context = static_cast<double>(random() % 30000);
-    cost.observe(tokens, context,
+    cost.observe(tokens, 1e-7 * context,
                  truth(tokens, context) * (0.95 + 0.1 * static_cast<double>(random() % 1000) / 1000));
   }
   for (const int tokens : {1, 2, 5, 8, 12, 16, 25, 32})
-    CHECK_NEAR(cost.at(tokens, 0), truth(tokens, 0), 0.08 * truth(tokens, 0));
-  const double before = cost.at(8, 0);
+    CHECK_NEAR(cost.at(tokens), truth(tokens, 0), 0.08 * truth(tokens, 0));
+  const double before = cost.at(8);
   cost.observe(8, 0, 100.0);
-  CHECK(cost.at(8, 0) < 1.2 * before);
+  CHECK(cost.at(8) < 1.2 * before);
 }
 
 TEST("step cost: a bad profile is refused with its values") {
@@ -136,7 +135,8 @@ TEST("step cost: a bad profile is refused with its values") {
   CHECK_THROWS(StepCost({{1, -1.0}}), ErrorCode::kInvalidArgument, "got 1 and -1");
   CHECK_THROWS(StepCost({{1, NAN}}), ErrorCode::kInvalidArgument, "nan");
   CHECK_THROWS(StepCost({{3, 1.0}, {3, 2.0}}), ErrorCode::kInvalidArgument, "3 tokens");
-  CHECK_THROWS(StepCost({{1, 1.0}}, -1), ErrorCode::kInvalidArgument, "context");
+  CHECK_THROWS(StepCost({{1, 1.0}}, {.per_sequence = 0, .per_row = -1}), ErrorCode::kInvalidArgument,
+               "context");
 }
 
 CHECK_MAIN

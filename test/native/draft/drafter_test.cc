@@ -57,7 +57,10 @@ Replay replay(Drafter& drafter, SourceSet& set, const Tokens& text, size_t from)
     if (length > 0) drafter.count(draft, length, accepted);
     const size_t emitted = static_cast<size_t>(accepted) + 1;
     drafter.commit(set, std::span(text).subspan(at, emitted));
-    drafter.finish_step(load, 1 + length, 0, accepted, drafter.cost().at(1 + length, 0));
+    drafter.finish_step(load, {.rows = 1 + length,
+                               .accepted = accepted,
+                               .draft_context = 0,
+                               .seconds = drafter.cost().at(1 + length)});
     at += emitted;
     out.emitted += static_cast<int64_t>(emitted);
     out.drafted += length;
