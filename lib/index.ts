@@ -7,6 +7,8 @@ export { Session } from './engine/session.js'
 export type { PrefillResult, SessionStats } from './engine/session.js'
 export type { FinishReason, GenerationResponse, Timings, Usage } from './engine/request.js'
 export type { Delta, GenerationStream, TokenLogprob } from './engine/stream.js'
+export { measureLimits } from './limits.js'
+export type { MachineLimits } from './native.js'
 export type {
   EngineOptions,
   GenerateOptions,

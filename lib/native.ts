@@ -2,6 +2,9 @@
  * The one place that loads the addon and declares what it offers. The step contract below is one half; native/engine/step.h
  * is the other. They change together, and test/boundary/contract.test.ts compares them.
  */
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+
 import addon from './addon.cjs'
 import { AgentInferError } from './errors.js'
 
@@ -197,6 +200,16 @@ export interface NativeTokenizer {
   }
 }
 
+/** What this machine can do at most. An addition and a multiplication count as two operations. */
+export interface MachineLimits {
+  /** Streaming reads of memory far larger than the caches. */
+  readBytesPerSecond: number
+  /** f32 arithmetic. */
+  flopsPerSecond: number
+  /** int8 products with int32 sums. */
+  int8OpsPerSecond: number
+}
+
 export interface NativeAddon {
   NativeEngine: new (options: NativeEngineOptions, listener: NativeEngineListener) => NativeEngine
   openTokenizer(folder: string): Promise<NativeTokenizer>
@@ -215,14 +228,24 @@ export interface NativeAddon {
   }
   /** Instruction sets that can run here, best first, and the cores this process may use. */
   cpu(): { isas: string[]; threads: number }
+  /** Medians of `samples` measurements of some tens of milliseconds each, on a thread of the pool; takes 256 MiB meanwhile. */
+  limits(options: { threads?: number; isa?: string; samples?: number }): Promise<MachineLimits>
   contract: Record<keyof typeof contract, string[]>
 }
+
+/** The folder that holds package.json. */
+export const packageRoot: string = addon.packageRoot
+
+/** Where the addon may lie, in the order in which it is looked for. */
+export const addonPlaces: readonly string[] = ['build/Release', `prebuilds/${process.platform}-${process.arch}`].map((place) =>
+  path.join(packageRoot, place),
+)
 
 let loaded: NativeAddon | undefined
 
 /**
  * The addon, loaded on first use.
- * @throws {AgentInferError} `ERR_ADDON_NOT_FOUND` saying what was looked for and how to build it.
+ * @throws {AgentInferError} `ERR_ADDON_NOT_FOUND` saying where it was looked for, what each place held, and the way out.
  */
 export function native(): NativeAddon {
   if (loaded !== undefined) return loaded
@@ -230,11 +253,11 @@ export function native(): NativeAddon {
     loaded = addon.load() as NativeAddon
     return loaded
   } catch (cause) {
-    const where = `${process.platform}-${process.arch}, Node ${process.versions.node}`
+    const places = addonPlaces.map((place) => `${place} (${existsSync(place) ? 'present, but nothing in it loads here' : 'absent'})`)
     throw new AgentInferError(
       'ERR_ADDON_NOT_FOUND',
-      `no native addon for ${where} under ${addon.packageRoot} (looked in build/Release and prebuilds). ` +
-        'In a clone, run: npm run build:native',
+      `no native addon for ${process.platform}-${process.arch}, Node ${process.versions.node}: looked in ${places.join(' and ')}. ` +
+        'In a clone, run: npm run build:native. Elsewhere `agentinfer doctor` says more',
       { cause },
     )
   }

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import os from 'node:os'
 import type { Command } from 'commander'
 
 import { AgentInferError } from '../errors.js'
-import { native } from '../native.js'
+import { addonPlaces, native } from '../native.js'
 import { bytes, table } from './output.js'
 
 interface Finding {
@@ -57,11 +57,16 @@ function node(): Finding {
   return { what: 'Node', found: process.versions.node, needed: '>= 20.17', fix: enough ? '' : 'install a newer Node' }
 }
 
+/** The folder the addon comes from: the first that is there, as node-gyp-build chooses. */
+function place(): string {
+  return addonPlaces.find((folder) => existsSync(folder)) ?? 'elsewhere'
+}
+
 function addon(): Finding[] {
   try {
     const { isas, threads } = native().cpu()
     return [
-      { what: 'addon', found: 'loads', needed: 'loads', fix: '' },
+      { what: 'addon', found: `loads from ${place()}`, needed: 'loads', fix: '' },
       { what: 'instruction sets', found: isas.join(', '), needed: 'any', fix: '' },
       {
         what: 'cores',

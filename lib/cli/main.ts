@@ -1,14 +1,21 @@
 #!/usr/bin/env node
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+
 import { Command } from 'commander'
 
+import { packageRoot } from '../native.js'
 import { addDoctor } from './doctor.js'
 import { addGenerate } from './generate.js'
 import { addInspect } from './inspect.js'
 import { reportError } from './output.js'
 import { addQuantize } from './quantize.js'
 
+const manifest = JSON.parse(readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as { version: string }
+
 const program = new Command('agentinfer')
   .description('Runs openPangu, Llama and Qwen models inside the Node process')
+  .version(manifest.version)
   .option('--debug', 'print stack traces')
   .showHelpAfterError()
 addGenerate(program)

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/limits.h"
 #include "binding/convert.h"
 #include "binding/engine_object.h"
 #include "binding/instance.h"
@@ -78,6 +79,25 @@ Napi::Value cpu(const Napi::CallbackInfo& info) {
   return object;
 }
 
+// limits({threads, isa, samples}): Promise<{readBytesPerSecond, flopsPerSecond, int8OpsPerSecond}>
+Napi::Value limits(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Napi::Object options = info[0].As<Napi::Object>();
+    const int threads = static_cast<int>(integer_field(options, "threads", 0));
+    const int samples = static_cast<int>(integer_field(options, "samples", 5));
+    return run_task<MachineLimits>(
+        info.Env(),
+        [threads, samples, isa = string_field(options, "isa", "")] { return measure_limits(threads, isa, samples); },
+        [](Napi::Env env, MachineLimits& measured) -> Napi::Value {
+          Napi::Object object = Napi::Object::New(env);
+          object["readBytesPerSecond"] = measured.read_bytes_per_s;
+          object["flopsPerSecond"] = measured.fma_flops_per_s;
+          object["int8OpsPerSecond"] = measured.int8_ops_per_s;
+          return object;
+        });
+  });
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto* instance = new Instance;  // owned by the environment
   env.SetInstanceData(instance);
@@ -91,6 +111,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["inspect"] = Napi::Function::New(env, inspect);
   exports["quantize"] = Napi::Function::New(env, quantize);
   exports["cpu"] = Napi::Function::New(env, cpu);
+  exports["limits"] = Napi::Function::New(env, limits);
   exports["contract"] = contract(env);
   return exports;
 }

@@ -18,8 +18,8 @@ test('the tarball holds the built package and nothing else', () => {
     /^package\.json$/,
     /^README\.md$/,
     /^LICENSE$/,
-    /^dist\/esm\/([a-z_]+\/)*[a-z_]+\.(js|cjs|d\.ts|d\.cts)$/,
-    /^dist\/cjs\/([a-z_]+\/)*[a-z_]+\.(js|cjs|d\.ts|d\.cts)$/,
+    /^dist\/esm\/([a-z0-9_]+\/)*[a-z0-9_]+\.(js|cjs|d\.ts|d\.cts)$/,
+    /^dist\/cjs\/([a-z0-9_]+\/)*[a-z0-9_]+\.(js|cjs|d\.ts|d\.cts)$/,
     /^dist\/cjs\/package\.json$/,
     /^prebuilds\/(linux|darwin)-(x64|arm64)\/agentinfer\.(glibc|musl)\.node$/,
   ]

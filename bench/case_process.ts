@@ -1,0 +1,30 @@
+/** The process that runs one case: rows and progress go to the parent as messages. */
+import { fileURLToPath } from 'node:url'
+import type { ParseArgsConfig } from 'node:util'
+
+import { Report } from './report.js'
+import type { Row } from './report.js'
+
+export type CaseValues = Record<string, string | boolean | undefined>
+
+/** What a module in cases/ exports. */
+export interface CaseModule {
+  readonly description: string
+  readonly options: NonNullable<ParseArgsConfig['options']>
+  run(report: Report, values: CaseValues): Promise<void>
+}
+
+export type CaseMessage = { kind: 'row'; row: Row } | { kind: 'progress'; text: string }
+
+async function main(name: string, values: CaseValues): Promise<void> {
+  const send = (message: CaseMessage): void => void process.send?.(message)
+  const report = new Report(
+    (row) => send({ kind: 'row', row }),
+    (text) => send({ kind: 'progress', text }),
+  )
+  const module = (await import(new URL(`cases/${name}.js`, import.meta.url).href)) as CaseModule
+  await module.run(report, values)
+  process.disconnect()
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main(process.argv[2]!, JSON.parse(process.argv[3]!) as CaseValues)

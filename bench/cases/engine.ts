@@ -1,0 +1,207 @@
+/**
+ * One engine by itself: decode, prefill, a verification-sized forward, opening, memory, tokenising, and what the event loop feels, each
+ * beside the machine's limit measured in the same rounds. With bench/peer installed, node-llama-cpp runs the same weights in turn.
+ */
+import { fork } from 'node:child_process'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { fileURLToPath } from 'node:url'
+
+import { Engine, measureLimits } from 'agentinfer'
+import type { MachineLimits } from 'agentinfer'
+
+import { flopsPerPrefillToken, modelShapes, shapedModel, weightBytesPerToken } from '../model_shapes.js'
+import type { ModelShape } from '../model_shapes.js'
+import { ggufModel } from '../peer/gguf.js'
+import { LlamaPeer, peerInstalled } from '../peer/llama.js'
+import { median } from '../report.js'
+import type { Report } from '../report.js'
+import type { OpeningFigures } from '../opening_process.js'
+
+export const description = 'decode, prefill, opening, memory and tokenising of one engine, beside the limits of the machine and node-llama-cpp'
+export const options = {
+  rounds: { type: 'string', default: '7' },
+  threads: { type: 'string', default: '2' },
+  'no-peer': { type: 'boolean', default: false },
+} as const
+
+const shape: ModelShape = modelShapes['0.5b']
+const prefillTokens = 512
+const decodeTokens = 24
+const batch = 8
+const verifyRows = 6
+type Weights = 'bf16' | 'int8'
+
+/** Distinct prompts, so that no prefix cache is measured by accident. */
+let promptSeed = 1
+function randomTokens(count: number): number[] {
+  return Array.from({ length: count }, () => {
+    promptSeed = (Math.imul(promptSeed, 1664525) + 1013904223) >>> 0
+    return 10 + (promptSeed >>> 8) % (shape.vocabSize - 10)
+  })
+}
+
+const generation = { ignoreEos: true, sampling: { temperature: 0 } }
+
+async function prefill(engine: Engine): Promise<number> {
+  const { timings } = await engine.generate({ tokens: randomTokens(prefillTokens), maxTokens: 1, ...generation }).response
+  return prefillTokens / (timings.prefill / 1000)
+}
+
+/** Milliseconds per step of `rows` sequences decoding together. */
+async function decodeStep(engine: Engine, rows: number): Promise<number> {
+  const prompts = Array.from({ length: rows }, () => randomTokens(16))
+  const responses = await Promise.all(
+    prompts.map((tokens) => engine.generate({ tokens, maxTokens: decodeTokens + 1, ...generation }).response),
+  )
+  return median(responses.map(({ timings }) => timings.decode)) / decodeTokens
+}
+
+interface Samples {
+  readonly limits: MachineLimits[]
+  /** Tokens per second. */
+  readonly prefill: number[]
+  /** Milliseconds of a step with 1, verifyRows and `batch` rows. */
+  readonly one: number[]
+  readonly verify: number[]
+  readonly batch: number[]
+  readonly peerPrefill: number[]
+  readonly peerDecode: number[]
+  readonly peerBatch: number[]
+}
+
+async function roundsOf(report: Report, weights: Weights, rounds: number, threads: number, withPeer: boolean): Promise<Samples> {
+  const samples: Samples = { limits: [], prefill: [], one: [], verify: [], batch: [], peerPrefill: [], peerDecode: [], peerBatch: [] }
+  const engine = await Engine.open({ model: shapedModel('0.5b'), weights, threads, maxContext: 1024, kvTokens: 16384 })
+  const peer = withPeer
+    ? await LlamaPeer.start({ gguf: ggufModel('0.5b', weights === 'bf16' ? 'bf16' : 'q8_0'), threads, contextTokens: 1024, sequences: batch })
+    : undefined
+  // The first round warms up and is thrown away.
+  for (let round = -1; round < rounds; round++) {
+    report.progress(`${weights}: round ${round + 1} of ${rounds}`)
+    const keep = <T>(list: T[], value: T): void => void (round >= 0 && list.push(value))
+    keep(samples.limits, await measureLimits({ threads, samples: 1 }))
+    keep(samples.one, await decodeStep(engine, 1))
+    keep(samples.verify, await decodeStep(engine, verifyRows))
+    keep(samples.batch, await decodeStep(engine, batch))
+    keep(samples.prefill, await prefill(engine))
+    if (peer === undefined) continue
+    keep(samples.peerDecode, (1000 * decodeTokens) / (await peer.decode([randomTokens(16)], decodeTokens + 1)).milliseconds)
+    const prompts = Array.from({ length: batch }, () => randomTokens(16))
+    keep(samples.peerBatch, (1000 * decodeTokens * batch) / (await peer.decode(prompts, decodeTokens + 1)).milliseconds)
+    keep(samples.peerPrefill, (1000 * prefillTokens) / (await peer.prefill(randomTokens(prefillTokens))))
+  }
+  peer?.stop()
+  await engine.close()
+  return samples
+}
+
+/** Of decoding one token; int8 keeps the head at 16 bit. */
+function bytesPerToken(weights: Weights): number {
+  const head = 2 * shape.hiddenSize * shape.vocabSize
+  const all = weightBytesPerToken(shape)
+  return weights === 'bf16' ? all : (all - head) / 2 + head
+}
+
+const targets = {
+  bf16: { prefill: 200, batchOverPeer: 6 },
+  int8: { prefill: 500, batchOverPeer: 10 },
+} as const
+
+function addRows(report: Report, weights: Weights, samples: Samples): void {
+  const { limits } = samples
+  const decodeLimit = median(limits.map((limit) => limit.readBytesPerSecond)) / bytesPerToken(weights)
+  const operations = median(limits.map((limit) => (weights === 'bf16' ? limit.flopsPerSecond : limit.int8OpsPerSecond)))
+  const perSecond = (rows: number, steps: readonly number[]): number[] => steps.map((ms) => (1000 * rows) / ms)
+  const unit = 'tok/s'
+  report.addSamples({ name: `${weights} decode, 1 sequence`, unit, limit: decodeLimit, target: 0.9 * decodeLimit }, perSecond(1, samples.one))
+  report.addSamples(
+    { name: `${weights} prefill ${prefillTokens}`, unit, limit: operations / flopsPerPrefillToken(shape), target: targets[weights].prefill },
+    samples.prefill,
+  )
+  report.addSamples(
+    { name: `${weights} forward of ${verifyRows} rows over 1 row`, unit: 'x', target: 1.15, better: 'lower' },
+    samples.verify.map((ms, i) => ms / samples.one[i]!),
+  )
+  const together = perSecond(batch, samples.batch)
+  const target = samples.peerBatch.length === 0 ? {} : { target: targets[weights].batchOverPeer * median(samples.peerBatch) }
+  report.addSamples({ name: `${weights} decode, ${batch} sequences`, unit, ...target }, together)
+  if (samples.peerDecode.length === 0) return
+  const peer = `node-llama-cpp ${weights === 'bf16' ? 'BF16' : 'Q8_0'}`
+  report.addSamples({ name: `${peer} decode, 1 sequence`, unit, limit: decodeLimit }, samples.peerDecode)
+  report.addSamples({ name: `${peer} prefill ${prefillTokens}`, unit }, samples.peerPrefill)
+  report.addSamples({ name: `${peer} decode, ${batch} sequences`, unit }, samples.peerBatch)
+}
+
+function opening(threads: number): Promise<OpeningFigures> {
+  const child = fork(fileURLToPath(new URL('../opening_process.js', import.meta.url)), [shapedModel('0.5b'), String(threads)])
+  return new Promise((resolve, reject) => {
+    child.once('message', (figures) => resolve(figures as OpeningFigures))
+    child.once('exit', (code) => reject(new Error(`the process that opens a model ended with code ${code}`)))
+  })
+}
+
+async function addOpening(report: Report, threads: number, rounds: number): Promise<void> {
+  report.progress('opening')
+  await opening(threads) // the file cache is warm from here on
+  const figures: OpeningFigures[] = []
+  for (let i = 0; i < rounds; i++) figures.push(await opening(threads))
+  report.addSamples(
+    { name: 'opening 1 GB of bf16, to the first token', unit: 's', target: 1.5, better: 'lower' },
+    figures.map((one) => one.firstTokenSeconds),
+  )
+  report.addSamples(
+    { name: 'resident memory beyond weights and KV', unit: 'MB', target: 150, better: 'lower' },
+    figures.map((one) => (one.residentBytes - one.plannedBytes) / 1e6),
+  )
+  report.addSamples(
+    { name: 'event-loop delay p99 while opening', unit: 'ms', target: 10, better: 'lower' },
+    figures.map((one) => one.delayP99),
+  )
+}
+
+/** p99 of the event loop's delay in milliseconds while `work` runs; the sampling interval itself is taken off. */
+async function delayDuring(work: () => Promise<unknown>): Promise<number> {
+  const histogram = monitorEventLoopDelay({ resolution: 1 })
+  histogram.enable()
+  await work()
+  histogram.disable()
+  return Math.max(0, histogram.percentile(99) / 1e6 - 1)
+}
+
+async function addText(report: Report, threads: number, rounds: number): Promise<void> {
+  report.progress('tokenising')
+  const engine = await Engine.open({ model: shapedModel('0.5b'), threads, maxContext: 1024, kvTokens: 8192 })
+  const sentences = ['The agent reads a page and notes what it found. ', '搜索结果里有三条相关的记录，最后一条最新。', 'function open(url: string) { return fetch(url) }\n']
+  let text = ''
+  for (let i = 0; Buffer.byteLength(text) < 8e6; i++) text += (sentences[i % 3]! + i).repeat(200)
+  const megabytes = Buffer.byteLength(text) / 1e6
+  const speeds: number[] = []
+  const delays: number[] = []
+  for (let i = 0; i < rounds; i++) {
+    const start = performance.now()
+    delays.push(await delayDuring(() => engine.tokenize(text)))
+    speeds.push(megabytes / ((performance.now() - start) / 1000))
+  }
+  report.addSamples({ name: 'tokenising 8 MB', unit: 'MB/s', target: 10 }, speeds)
+  report.addSamples({ name: 'event-loop delay p99 while tokenising', unit: 'ms', target: 10, better: 'lower' }, delays)
+  report.progress('generating')
+  const generating: number[] = []
+  for (let i = 0; i < rounds; i++) generating.push(await delayDuring(() => decodeStep(engine, batch)))
+  report.addSamples({ name: `event-loop delay p99 while generating, ${batch} sequences`, unit: 'ms', target: 10, better: 'lower' }, generating)
+  await engine.close()
+}
+
+export async function run(report: Report, values: { rounds: string; threads: string; 'no-peer': boolean }): Promise<void> {
+  const rounds = Number(values.rounds)
+  const threads = Number(values.threads)
+  const withPeer = !values['no-peer'] && peerInstalled()
+  if (!withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
+  for (const weights of ['bf16', 'int8'] as const)
+    addRows(report, weights, await roundsOf(report, weights, rounds, threads, withPeer))
+  const { readBytesPerSecond, flopsPerSecond, int8OpsPerSecond } = await measureLimits({ threads })
+  report.add({ name: 'limit: memory read', value: readBytesPerSecond / 1e9, unit: 'GB/s' })
+  report.add({ name: 'limit: f32 arithmetic', value: flopsPerSecond / 1e9, unit: 'GFLOP/s' })
+  report.add({ name: 'limit: int8 arithmetic', value: int8OpsPerSecond / 1e9, unit: 'GOP/s' })
+  await addOpening(report, threads, Math.min(rounds, 5))
+  await addText(report, threads, Math.min(rounds, 5))
+}

@@ -1,0 +1,72 @@
+/** node-llama-cpp in a process of its own, driven by messages; the other half is llama_process.ts. */
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+export interface PeerOptions {
+  readonly gguf: string
+  readonly threads: number
+  readonly contextTokens: number
+  readonly sequences: number
+}
+
+export interface PeerCalls {
+  /** Milliseconds until all tokens are computed. */
+  prefill(tokens: number[]): Promise<number>
+  /** Greedy; every prompt is a sequence of its own, all at once. Milliseconds from everybody's first token to everybody's last, and the tokens. */
+  decode(prompts: number[][], count: number): Promise<{ milliseconds: number; tokens: number[][] }>
+}
+
+export type PeerRequest = { [Name in keyof PeerCalls]: { call: Name; args: Parameters<PeerCalls[Name]> } }[keyof PeerCalls]
+export type PeerReply = { result: unknown } | { error: string }
+
+export const peerManifest = fileURLToPath(new URL('../../../bench/peer/package.json', import.meta.url))
+
+/** Whether bench/peer was installed. */
+export function peerInstalled(): boolean {
+  return existsSync(fileURLToPath(new URL('../../../bench/peer/node_modules/node-llama-cpp', import.meta.url)))
+}
+
+export class LlamaPeer implements PeerCalls {
+  readonly #child: ChildProcess
+  private constructor(child: ChildProcess) {
+    this.#child = child
+  }
+
+  static async start(options: PeerOptions): Promise<LlamaPeer> {
+    const peer = new LlamaPeer(fork(fileURLToPath(new URL('llama_process.js', import.meta.url)), [JSON.stringify(options)]))
+    await peer.#reply()
+    return peer
+  }
+
+  async prefill(tokens: number[]): Promise<number> {
+    return (await this.#call({ call: 'prefill', args: [tokens] })) as number
+  }
+
+  async decode(prompts: number[][], count: number): Promise<{ milliseconds: number; tokens: number[][] }> {
+    return (await this.#call({ call: 'decode', args: [prompts, count] })) as { milliseconds: number; tokens: number[][] }
+  }
+
+  stop(): void {
+    this.#child.kill()
+  }
+
+  #call(request: PeerRequest): Promise<unknown> {
+    const reply = this.#reply()
+    this.#child.send(request)
+    return reply
+  }
+
+  #reply(): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const ended = (code: number | null): void => reject(new Error(`node-llama-cpp ended with code ${code}`))
+      this.#child.once('exit', ended)
+      this.#child.once('message', (reply: PeerReply) => {
+        this.#child.removeListener('exit', ended)
+        if ('error' in reply) reject(new Error(reply.error))
+        else resolve(reply.result)
+      })
+    })
+  }
+}
