@@ -21,3 +21,20 @@ export type {
   SessionPrefillOptions,
 } from './options.js'
 export type { SessionActivity } from './policy/types.js'
+export { AgentSched, agentSchedDefaults } from './policy/schedule.js'
+export type { AgentSchedOptions } from './policy/schedule.js'
+export { turns } from './policy/shadow_price.js'
+export type {
+  DemandView,
+  Plan,
+  PlanLimits,
+  PlannedRow,
+  PolicyPoint,
+  PoolView,
+  ProbeView,
+  RequestView,
+  Retention,
+  Scheduler,
+  SessionView,
+  Snapshot,
+} from './policy/types.js'

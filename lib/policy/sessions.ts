@@ -1,0 +1,276 @@
+/**
+ * What the scheduler knows of sessions beyond one snapshot: when they came, what they wait for, how large they will get, and which of them
+ * take part. Sessions take part ("active") as long as the KV they will want together fits the pool; the others are paused at the border
+ * between two turns, because letting everybody in makes everybody lose its KV in turn. Whoever takes part keeps its KV while a tool runs,
+ * for as long as the expected saving is worth it (durations.ts).
+ */
+import { bestKeep, durationDefaults, Durations } from './durations.js'
+import type { DurationOptions } from './durations.js'
+import type { RequestView, Retention, SessionView, Snapshot } from './types.js'
+
+export interface SessionOptions extends DurationOptions {
+  /** Sessions take part until their projected KV is this part of the pool. */
+  readonly watermark: number
+  /** How far towards the usual final size of a session its projected size goes: 0: as it is, 1: the usual final size. */
+  readonly foresight: number
+  /** Tokens a session is expected to grow by per turn, until some have been seen. */
+  readonly turnTokens: number
+  /** Sessions whose projected size is at most this part of the pool are never paused. */
+  readonly small: number
+  /** Seconds before the expected return at which KV comes back from the host tier. */
+  readonly prefetchLead: number
+  /** Seconds of queueing that a miss is expected to cost on top of its prefill, until some was seen. */
+  readonly queueing: number
+}
+
+export const sessionDefaults: Omit<SessionOptions, keyof DurationOptions> = {
+  watermark: 0.95,
+  foresight: 0.25,
+  turnTokens: 2048,
+  small: 0.02,
+  prefetchLead: 0.5,
+  queueing: 0,
+}
+
+/** Retention classes, lowest evicted first. What finished has class 0: nobody's. */
+export const retentionClass = { finished: 0, paused: 1, doubtful: 2, active: 3 } as const
+
+interface Entry {
+  readonly id: number
+  readonly tenant: string
+  /** Order of arrival among sessions. */
+  readonly order: number
+  tokens: number
+  /** What it waits for outside the engine; undefined: a request of it is live, or was never seen. */
+  wait: { readonly tool: string; readonly since: number } | undefined
+  /** Tokens that its next request is known to add. */
+  announced: number
+  turns: number
+  live: 'none' | 'waiting' | 'running'
+  /** Of its live request: tokens that are cached. */
+  held: number
+  active: boolean
+  keepUntil: number
+  retention: Retention | undefined
+  /** Last refresh that saw it. */
+  seen: number
+}
+
+/** What the engine costs, learnt by the scheduler. */
+export interface Costs {
+  /** Seconds to prefill so many tokens. */
+  prefill(tokens: number): number
+  /** Seconds a request waited lately. */
+  readonly queueing: number
+  readonly lambda: number
+}
+
+export interface SessionPlan {
+  readonly retain: Retention[]
+  readonly prefetch: number[]
+}
+
+export class Sessions {
+  readonly #options: SessionOptions
+  readonly durations: Durations
+  readonly #entries = new Map<number, Entry>()
+  #order = 0
+  #refresh = 0
+  /** Mean tokens of a session at its end, and mean growth per turn; learnt. */
+  #final = 0
+  #finals = 0
+  #growth: number
+  active = 0
+  paused = 0
+  /** Blocks that active sessions are projected to want. */
+  projected = 0
+
+  constructor(options: Partial<SessionOptions> = {}) {
+    this.durations = new Durations(options)
+    this.#options = { ...durationDefaults, ...sessionDefaults, ...options }
+    this.#growth = this.#options.turnTokens
+  }
+
+  /** Whether requests of the session may start. Unknown sessions may. */
+  takesPart(session: number): boolean {
+    return this.#entries.get(session)?.active ?? true
+  }
+
+  /** Order of arrival; unknown sessions come last. */
+  orderOf(session: number): number {
+    return this.#entries.get(session)?.order ?? this.#order
+  }
+
+  /** Reads the snapshot, decides who takes part, and says which retentions change. */
+  refresh(snapshot: Snapshot, costs: Costs): SessionPlan {
+    this.#refresh += 1
+    for (const view of snapshot.sessions) this.#see(view, snapshot.now)
+    this.#readRequests(snapshot)
+    this.#forgetClosed()
+    this.#choose(snapshot, costs)
+    return this.#retentions(snapshot)
+  }
+
+  #see(view: SessionView, now: number): void {
+    let entry = this.#entries.get(view.id)
+    if (entry === undefined) {
+      entry = {
+        id: view.id, tenant: view.tenant, order: this.#order++, tokens: view.tokens, wait: undefined, announced: 0, turns: 0,
+        live: 'none', held: 0, active: false, keepUntil: now, retention: undefined, seen: 0,
+      }
+      this.#entries.set(view.id, entry)
+    }
+    entry.seen = this.#refresh
+    entry.live = 'none'
+    entry.held = 0
+    entry.tokens = Math.max(entry.tokens, view.tokens)
+    const { activity } = view
+    entry.announced = activity.kind === 'elsewhere' ? activity.tokens : 0
+    if (activity.kind === 'running') return
+    const tool = activity.kind === 'tool' ? activity.tool : `:${activity.kind}`
+    if (entry.wait?.tool !== tool || entry.wait.since !== view.since) {
+      entry.wait = { tool, since: view.since }
+      entry.keepUntil = Infinity
+    }
+  }
+
+  /** Marks sessions with a live request; a session that waited for a tool has come back with it. */
+  #readRequests(snapshot: Snapshot): void {
+    for (const request of snapshot.requests) {
+      if (request.session === undefined) continue
+      const entry = this.#entries.get(request.session)
+      if (entry === undefined) continue
+      if (entry.wait !== undefined) this.#returned(entry, request)
+      entry.live = request.started || entry.live === 'running' ? 'running' : 'waiting'
+      entry.tokens = Math.max(entry.tokens, request.known)
+      entry.held = Math.max(entry.held, request.started ? request.computed : (request.probe?.hitTokens ?? 0))
+    }
+  }
+
+  #returned(entry: Entry, request: RequestView): void {
+    const seconds = request.arrivedAt - entry.wait!.since
+    if (seconds >= 0 && entry.tokens > 0 && entry.turns > 0) this.durations.observe(entry.wait!.tool, seconds)
+    if (entry.turns > 0) this.#growth += 0.05 * (Math.max(0, request.known - entry.tokens) - this.#growth)
+    entry.turns += 1
+    entry.wait = undefined
+  }
+
+  #forgetClosed(): void {
+    for (const [id, entry] of this.#entries) {
+      if (entry.seen === this.#refresh) continue
+      if (entry.wait?.tool === ':idle' && entry.turns > 1) this.durations.observe(':idle', Infinity)
+      this.#finals += 1
+      this.#final += (entry.tokens - this.#final) / Math.min(this.#finals, 64)
+      this.#entries.delete(id)
+    }
+  }
+
+  /** Blocks the session will want, some turns from now. */
+  #projection(entry: Entry, blockSize: number): number {
+    const next = entry.tokens + (entry.live === 'none' ? Math.max(entry.announced, this.#growth) : 0)
+    const far = Math.max(0, this.#final - next) * this.#options.foresight
+    return Math.ceil((next + far) / blockSize)
+  }
+
+  /**
+   * Running sessions take part; then those that did before, then those that lose most by waiting longer or came first. Tenants take turns
+   * by what they already have.
+   */
+  #choose(snapshot: Snapshot, costs: Costs): void {
+    const { total } = snapshot.pool
+    const { blockSize } = snapshot.limits
+    const capacity = total * this.#options.watermark
+    const small = total * this.#options.small
+    const queues = new Map<string, { used: number; entries: Entry[]; next: number }>()
+    this.projected = 0
+    this.active = 0
+    this.paused = 0
+    for (const entry of this.#entries.values()) {
+      let queue = queues.get(entry.tenant)
+      if (queue === undefined) queues.set(entry.tenant, (queue = { used: 0, entries: [], next: 0 }))
+      if (entry.live === 'none') this.#keep(entry, snapshot, costs)
+      const wants = entry.live !== 'none' || (entry.active && snapshot.now < entry.keepUntil)
+      if (entry.live === 'running') {
+        entry.active = true
+        this.active += 1
+        const blocks = this.#projection(entry, blockSize)
+        queue.used += blocks
+        this.projected += blocks
+      } else if (wants) queue.entries.push(entry)
+      else entry.active = false
+    }
+    const open: { used: number; entries: Entry[]; next: number }[] = []
+    for (const queue of queues.values()) {
+      if (queue.entries.length === 0) continue
+      queue.entries.sort((a, b) => Number(b.active) - Number(a.active) || a.order - b.order)
+      open.push(queue)
+    }
+    while (open.length > 0) {
+      let least = 0
+      for (let i = 1; i < open.length; ++i) if (open[i]!.used < open[least]!.used) least = i
+      const queue = open[least]!
+      const entry = queue.entries[queue.next++]!
+      if (queue.next === queue.entries.length) open.splice(least, 1)
+      const blocks = this.#projection(entry, blockSize)
+      entry.active = blocks <= small || this.projected + blocks <= capacity || this.active === 0
+      if (!entry.active) {
+        this.paused += 1
+        continue
+      }
+      this.active += 1
+      this.projected += blocks
+      queue.used += blocks
+    }
+  }
+
+  /** How long KV is kept while the session is away, at today's price. */
+  #keep(entry: Entry, snapshot: Snapshot, costs: Costs): void {
+    if (entry.wait === undefined) {
+      entry.keepUntil = snapshot.now
+      return
+    }
+    const share = Math.ceil(entry.tokens / snapshot.limits.blockSize) / Math.max(1, snapshot.pool.total)
+    const saving = costs.prefill(entry.tokens) + costs.queueing
+    const elapsed = Math.max(0, snapshot.now - entry.wait.since)
+    const keep = bestKeep(this.durations.samples(entry.wait.tool), elapsed, saving, costs.lambda * share)
+    entry.keepUntil = entry.wait.since + keep.until
+  }
+
+  #retentions(snapshot: Snapshot): SessionPlan {
+    const retain: Retention[] = []
+    const prefetch: number[] = []
+    for (const entry of this.#entries.values()) {
+      const wanted = this.#wanted(entry, snapshot)
+      const last = entry.retention
+      // A deadline that has not passed on either side and moved little is not worth a message.
+      const same =
+        last !== undefined && last.retentionClass === wanted.retentionClass &&
+        (last.expiresAt === wanted.expiresAt || (Math.min(last.expiresAt, wanted.expiresAt) > snapshot.now + 1))
+      if (!same) retain.push((entry.retention = wanted))
+      if (snapshot.pool.hostTotal > 0 && entry.active && entry.live === 'none' && this.#aboutToReturn(entry, snapshot.now))
+        prefetch.push(entry.id)
+    }
+    return { retain, prefetch }
+  }
+
+  #wanted(entry: Entry, snapshot: Snapshot): Retention {
+    const session = entry.id
+    if (entry.active && entry.live !== 'none') return { session, retentionClass: retentionClass.active, expiresAt: Infinity }
+    if (entry.active) return { session, retentionClass: retentionClass.active, expiresAt: entry.keepUntil }
+    // Paused, or gone longer than worth: the nearer its turn, the longer it is kept.
+    if (entry.live === 'waiting') return { session, retentionClass: retentionClass.doubtful, expiresAt: Infinity }
+    return { session, retentionClass: retentionClass.paused, expiresAt: snapshot.now < entry.keepUntil ? entry.keepUntil : 0 }
+  }
+
+  #aboutToReturn(entry: Entry, now: number): boolean {
+    if (entry.wait === undefined) return false
+    const samples = this.durations.samples(entry.wait.tool)
+    const elapsed = now - entry.wait.since
+    let first = 0
+    while (first < samples.length && samples[first]! <= elapsed) ++first
+    if (first === samples.length) return true
+    // At the first tenth of what is left of its durations.
+    const early = samples[first + Math.floor((samples.length - first) / 10)]!
+    return elapsed + this.#options.prefetchLead >= early
+  }
+}
