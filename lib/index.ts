@@ -1,3 +1,4 @@
+export * from './agent/index.js'
 export { AgentInferError, errorCodes } from './errors.js'
 export type { ErrorCode } from './errors.js'
 export { Engine } from './engine/engine.js'
@@ -38,3 +39,6 @@ export type {
   SessionView,
   Snapshot,
 } from './policy/types.js'
+export { openPanguMarkers, parseOutput } from './text/output_parser.js'
+export type { OutputMarkers, OutputPart } from './text/output_parser.js'
+export type { CustomRoute, RouteDecision, RouteName, Router, StepSignals, Which } from './policy/route.js'

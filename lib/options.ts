@@ -155,6 +155,8 @@ export const sessionGenerateSchema = z.strictObject({
   append: z.boolean().default(true),
   /** Begin an answer as the template does. Default: yes, when the session has messages and no answer is left open. */
   addGenerationPrompt: z.boolean().optional(),
+  /** Text the answer begins with, given instead of generated; markers in it become special ids. Part of the session, not of the output. */
+  lead: z.string().min(1).optional(),
 })
 export type SessionGenerateOptions = z.input<typeof sessionGenerateSchema>
 

@@ -28,6 +28,13 @@ interface Answer {
   ended: string
 }
 
+/** A place in a chat, between two turns. */
+export interface TurnsMark {
+  readonly turns: number
+  /** Of the answer before it; undefined: no answer. */
+  readonly ended: string | undefined
+}
+
 export class ChatTurns {
   readonly #template: () => ChatTemplate
   /** End markers of the model: an answer that ended with one of them does not get another. */
@@ -55,6 +62,22 @@ export class ChatTurns {
   /** The last turn is an answer that can go on. */
   get open(): boolean {
     return this.#answer?.ended === ''
+  }
+
+  /** The place behind the last turn. It stays valid: turns only come behind it. */
+  mark(): TurnsMark {
+    return { turns: this.#turns.length, ended: this.#answer?.ended }
+  }
+
+  /** The chat as it was at a mark of this chat, or of one that it was copied from. */
+  at(mark: TurnsMark): ChatTurns {
+    const other = new ChatTurns(this.#template, this.#ends)
+    other.#standIn = this.#standIn
+    other.#turns = this.#turns.slice(0, mark.turns)
+    other.#settled = mark.ended === undefined ? mark.turns : mark.turns - 1
+    other.#rendered = mark.turns === 0 ? '' : undefined
+    other.#answer = mark.ended === undefined ? undefined : { ended: mark.ended }
+    return other
   }
 
   copy(): ChatTurns {

@@ -12,6 +12,7 @@ import type { RetainOptions, SessionGenerateOptions, SessionInput, SessionOption
 import type { SessionActivity, SessionView } from '../policy/types.js'
 import { ensureSingleBos } from '../text/chat_template.js'
 import { ChatTurns } from './chat_turns.js'
+import type { TurnsMark } from './chat_turns.js'
 import type { Intake } from './intake.js'
 import type { StepLoop } from './loop.js'
 import { encodeSegments } from './prompt.js'
@@ -35,6 +36,12 @@ export interface PrefillResult {
   computedTokens: number
 }
 
+/** A place in a session: see `Session.mark`. Plain data. */
+export interface SessionMark {
+  readonly tokens: number
+  readonly turns: TurnsMark
+}
+
 /** What a session needs of its engine. */
 export interface SessionHost {
   readonly intake: Intake
@@ -46,6 +53,8 @@ export interface SessionHost {
 /** What a fork takes over. */
 interface Origin {
   parent: Session
+  /** Known already: nothing that the parent is doing has to be waited for. */
+  ready: boolean
   tokens: () => TokenList
   turns: () => ChatTurns
 }
@@ -91,12 +100,14 @@ export class Session implements Disposable {
     this.#turns = new ChatTurns(() => intake.template(resolved.chatTemplate), ends)
     host.sessions.add(this)
     if (origin !== undefined) {
-      this.#settled = origin.parent.#settled.then(() => {
+      const take = (): void => {
         this.#tokens = origin.tokens()
         this.#turns = origin.turns()
         this.#broken = origin.parent.#broken
-        return this.#publish()
-      })
+        this.#publish()
+      }
+      if (origin.ready) take()
+      else this.#settled = origin.parent.#settled.then(take)
     } else if (resolved.messages !== undefined && resolved.messages.length > 0) {
       const messages = resolved.messages
       this.#enqueue(() => this.#append(messages)).catch((error: unknown) => (this.#broken = error))
@@ -131,7 +142,7 @@ export class Session implements Disposable {
    */
   generate(options: SessionGenerateOptions = {}): GenerationStream {
     this.#assertLive()
-    const { append, addGenerationPrompt, ...rest } = parseOptions(sessionGenerateSchema, options, 'session.generate')
+    const { append, addGenerationPrompt, lead, ...rest } = parseOptions(sessionGenerateSchema, options, 'session.generate')
     if (this.#generating !== undefined)
       throw new AgentInferError('ERR_BUSY', `session ${this.id} is generating: wait for it, abort it, or fork the session`)
     let opening: Int32Array = new Int32Array(0)
@@ -151,7 +162,9 @@ export class Session implements Disposable {
       await previous
       this.#assertUsable()
       begun()
-      if (addGenerationPrompt ?? (this.#turns.used && !this.#turns.open)) opening = await this.#encode(this.#turns.prompt(), true)
+      const chat = addGenerationPrompt ?? (this.#turns.used && !this.#turns.open)
+      const segments = [...(chat ? this.#turns.prompt() : []), ...(lead === undefined ? [] : [{ text: lead, special: true }])]
+      if (segments.length > 0) opening = await this.#encode(segments, chat)
       return this.#tokens.with(opening)
     })
     begun = () => {
@@ -201,13 +214,25 @@ export class Session implements Disposable {
 
   /**
    * A session with the same tokens so far: it has everything asked for before the fork, a running generation's output included, and
-   * goes its own way from there. KV is shared where the tokens are.
+   * goes its own way from there. KV is shared where the tokens are. `at`: only what was there at a mark; nothing is waited for.
    */
-  fork(options: { name?: string; role?: string } = {}): Session {
+  fork(options: { name?: string; role?: string; at?: SessionMark } = {}): Session {
     this.#assertLive()
     const { messages: _messages, ...own } = this.#options
-    const origin = { parent: this, tokens: () => this.#tokens.copy(), turns: () => this.#turns.copy() }
-    return new Session(this.#host, { ...own, ...options }, origin)
+    const { at, ...named } = options
+    if (at !== undefined && !(at.tokens <= this.#tokens.length))
+      throw new AgentInferError('ERR_INVALID_ARGUMENT', `fork: the mark is at token ${at.tokens}, the session has ${this.#tokens.length}`)
+    const tokens = () => (at === undefined ? this.#tokens.copy() : this.#tokens.copy(at.tokens))
+    const turns = () => (at === undefined ? this.#turns.copy() : this.#turns.at(at.turns))
+    return new Session(this.#host, { ...own, ...named }, { parent: this, ready: at !== undefined, tokens, turns })
+  }
+
+  /**
+   * The place behind everything known by now, for `fork({ at })`: a session that has the tokens up to here and goes on differently.
+   * It stays valid for this session and its forks from behind it. Not for the time between asking for something and its being done.
+   */
+  mark(): SessionMark {
+    return { tokens: this.#tokens.length, turns: this.#turns.mark() }
   }
 
   /** Says what the session is doing while no request of it runs, for the scheduler's retention. A generation resets it. */

@@ -41,8 +41,9 @@ export class TokenList {
     this.#length = length
   }
 
-  copy(): TokenList {
+  /** The first `length` of them. */
+  copy(length = this.#length): TokenList {
     this.#own = false
-    return new TokenList(this.#ids, this.#length)
+    return new TokenList(this.#ids, length)
   }
 }

@@ -232,3 +232,9 @@ export class CostMeter {
     return this.#turns.count === 0 ? 0 : this.#turns.tokens / this.#turns.count
   }
 }
+
+/** λ from how full a KV pool is, 0..1: next to nothing below half, one half at 80 %. Cached blocks count as full: taking one costs its owner. */
+export function poolPressure({ total, free }: { readonly total: number; readonly free: number }): number {
+  if (total <= 0) return 0
+  return 1 / (1 + Math.exp(-15 * (1 - free / total - 0.8)))
+}

@@ -73,6 +73,39 @@ describe('tokens', () => {
     expect(Array.from(await session.tokens())).toEqual([...all, ...response.tokens])
   })
 
+  test('a lead begins the answer: given, kept, and not part of the output', async () => {
+    using session = engine.session({ messages: [user('hello')] })
+    const { tokens } = await session.generate({ maxTokens: 3, ignoreEos: true, sampling, lead: '[unused16]so' }).response
+    const before = await ids('[unused9]系统：[unused10][unused9]用户：hello[unused10][unused9]助手：[unused16]so')
+    expect(Array.from(await session.tokens())).toEqual([...before, ...tokens])
+    await session.append([user('more')])
+    const closing = Array.from(await engine.tokenize('[unused10][unused9]用户：more[unused10]', { parseSpecial: true }))
+    expect(Array.from(await session.tokens())).toEqual([...before, ...tokens, ...closing])
+  })
+
+  test('a fork at a mark has the tokens up to there and goes on differently', async () => {
+    using session = engine.session({ messages: [user('one')] })
+    await session.tokens()
+    const opened = session.mark()
+    await session.generate({ maxTokens: 4, ignoreEos: true, sampling }).response
+    const cut = session.mark()
+    const answered = Array.from(await session.tokens())
+    await session.append([user('two')])
+    const asked = session.mark()
+    const all = Array.from(await session.tokens())
+    const running = session.generate({ maxTokens: 40, ignoreEos: true, sampling })
+    for (const [mark, kept] of [[opened, await ids('[unused9]系统：[unused10][unused9]用户：one[unused10]')], [cut, answered], [asked, all]] as const) {
+      using fork = session.fork({ at: mark })
+      expect(fork.length).toBe(kept.length) // at once: the running generation is not waited for
+      await fork.append([user('three')])
+      const closing = mark === cut ? '[unused10]' : ''
+      const added = Array.from(await engine.tokenize(`${closing}[unused9]用户：three[unused10]`, { parseSpecial: true }))
+      expect(Array.from(await fork.tokens())).toEqual([...kept, ...added])
+    }
+    await running.response
+    expect(await code(() => session.fork({ at: { ...asked, tokens: 1_000_000 } }))).toBe('ERR_INVALID_ARGUMENT')
+  })
+
   test('append: false leaves the session as it was', async () => {
     using session = engine.session({ messages: [user('hello')] })
     const before = await session.tokens()

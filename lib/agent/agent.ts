@@ -1,0 +1,102 @@
+/** An agent: instructions, tools and one or two models. It keeps no state between runs, so runs can go side by side. */
+import { z } from 'zod'
+
+import type { AgentEvent } from './events.js'
+import { resolveAgent } from './options.js'
+import type { AgentOptions, ResolvedAgent } from './options.js'
+import type { RunRecord } from './record.js'
+import { Run } from './run.js'
+import type { AgentResult, RunOptions, RunStart } from './run.js'
+import { defineTool } from './tools.js'
+import type { Tool, ToolContext } from './tools.js'
+
+export class Agent {
+  readonly name: string
+  readonly #agent: ResolvedAgent
+
+  /** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` */
+  constructor(options: AgentOptions) {
+    this.#agent = resolveAgent(options)
+    this.name = this.#agent.name
+  }
+
+  /** Begins at once, whether or not the events are read. */
+  run(question: string, options: RunOptions = {}): AgentRun {
+    return new AgentRun(this.#agent, { question }, options)
+  }
+
+  /** Goes on from a record; with `question`, after its answer. The agent should be made as the one that wrote it was. */
+  resume(record: RunRecord, options: RunOptions & { readonly question?: string } = {}): AgentRun {
+    const { question, ...rest } = options
+    return new AgentRun(this.#agent, { record, question }, rest)
+  }
+
+  /**
+   * This agent as a tool of another. Its events come inside `agent` events; it ends with the run that called it, and spends of that
+   * run's budget: calls of one turn get equal parts of what is left.
+   */
+  asTool(options: { readonly name?: string; readonly description: string; readonly timeout?: number }): Tool {
+    const { name = this.name, description, timeout = 3600 } = options
+    return defineTool({
+      name,
+      description,
+      timeout,
+      parameters: z.object({ task: z.string().describe('all that it has to know: it sees nothing else') }),
+      run: async ({ task }, context) => await this.#called(task, context),
+    })
+  }
+
+  async #called(task: string, { signal, callId, agents }: ToolContext): Promise<string> {
+    const run = new AgentRun(this.#agent, { question: task, parent: agents }, { signal })
+    const { name: agent } = this
+    for await (const event of run) agents?.emit({ type: 'agent', agent, id: callId, event })
+    const { answer, end } = await run.result
+    if (answer === undefined) throw new Error(`${agent} ended without an answer (${end})`)
+    return answer
+  }
+}
+
+/** A run: iterate for its events, await `result` for its end. Leaving the loop early aborts it. */
+export class AgentRun implements AsyncIterable<AgentEvent> {
+  /** Rejects with the reason of the signal, or when an engine fails; resolves with end `abort` when the loop was left early. */
+  readonly result: Promise<AgentResult>
+  readonly #run: Run
+  #left = false
+
+  /** @internal */
+  constructor(agent: ResolvedAgent, start: RunStart, { signal }: RunOptions) {
+    this.#run = new Run(agent, start)
+    const abort = (): void => this.#run.abort(signal?.reason)
+    if (signal?.aborted === true) abort()
+    signal?.addEventListener('abort', abort, { once: true })
+    this.result = this.#run
+      .run()
+      .catch((error: unknown): AgentResult => {
+        if (!this.#left) throw error
+        const record = this.#run.record()
+        return { answer: undefined, end: 'abort', transcript: this.#run.transcript, record }
+      })
+      .finally(() => signal?.removeEventListener('abort', abort))
+    // Whoever only iterates meets the error there.
+    this.result.catch(() => undefined)
+  }
+
+  /** The run as of its last turn border, to go on with by `agent.resume`. */
+  save(): RunRecord {
+    return this.#run.record()
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<AgentEvent, void, undefined> {
+    let ended = false
+    try {
+      yield* this.#run.events.read()
+      ended = true
+    } finally {
+      if (!ended && !this.#run.over) {
+        this.#left = true
+        this.#run.abort(new Error('the reader has left'))
+        await this.result.catch(() => undefined)
+      }
+    }
+  }
+}

@@ -1,0 +1,309 @@
+/**
+ * AgentCompress in one run (arXiv 2512.18337, section 4): at a turn border the gate decides; T0 the memory of old observations is written
+ * in the background; T1 the new context is composed and its KV computed, also in the background; T2 at a later turn border the new
+ * context takes the old one's place, at once and on all models, with every step that was taken meanwhile. Whatever fails before T2
+ * leaves the run as it was.
+ */
+import { costGate, expectedTurns, memoryTokens, paperGate, poolPressure } from '../policy/compress.js'
+import type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPlan } from '../policy/compress.js'
+import type { CostMeter } from '../policy/compress.js'
+import type { Which } from '../policy/route.js'
+import type { GenerationResponse } from '../engine/request.js'
+import type { Archive } from './archive.js'
+import type { AgentEvent, UsagePurpose } from './events.js'
+import type { AgentEngine } from './host.js'
+import { withoutMarkers } from './prompt.js'
+import type { AgentPrompts, CalledObservation } from './prompt.js'
+import type { Thread, ThreadPiece } from './thread.js'
+import type { StepOf, Transcript, TranscriptMessage } from './transcript.js'
+
+/** One model as a run uses it. */
+export interface Side {
+  readonly which: Which
+  readonly engine: AgentEngine
+  readonly meter: CostMeter
+  thread: Thread
+}
+
+export interface HistoryOptions extends CompressOptions {
+  /** `gate`: when it pays. `paper`: above `threshold` tokens once a tool was called. Or a rule of one's own. */
+  readonly rule: 'gate' | 'paper' | HistoryRule
+  /** Of the paper's rule, tokens. */
+  readonly threshold: number
+  /** Turns a run usually has. */
+  readonly usualTurns: number
+  /** Of the distillation, its prefill and the precomputation; the agents' own work has theirs, 0 unless set. */
+  readonly priority: number
+  /** How much longer background work takes than on an idle engine. */
+  readonly load: number
+  /** Shadow price of KV memory, 0..1; default: from how full the engine's pool is. */
+  readonly lambda?: (() => number) | undefined
+}
+
+export type HistoryRule = (pieces: readonly ContextPiece[], remaining: number, costs: CompressCosts, options: CompressOptions) => GateVerdict
+
+/** What it needs of its run. */
+export interface CompressorHost {
+  readonly transcript: Transcript
+  readonly archive: Archive
+  readonly prompts: AgentPrompts
+  readonly options: HistoryOptions
+  readonly sides: readonly Side[]
+  /** The one that writes memories. */
+  readonly distiller: Side
+  readonly priority: number
+  turn(): number
+  /** Turns that are left at most. */
+  turnsLeft(): number
+  /** Seconds and generated tokens of a turn so far, on average. */
+  averages(): { readonly seconds: number; readonly tokens: number }
+  emit(event: AgentEvent): void
+  used(side: Side, purpose: UsagePurpose, response: Pick<GenerationResponse, 'usage' | 'timings'>): void
+}
+
+interface Job {
+  readonly controller: AbortController
+  readonly plan: SwapPlan
+  readonly memory: { replaces: readonly string[]; after: string; sources: readonly CalledObservation[] }
+  readonly epoch: number
+  done: Promise<void>
+  step?: StepOf<'memory'>
+  prepared?: ReadonlyMap<Side, Thread>
+  failure?: unknown
+}
+
+/** Turns after a failure in which nothing is tried. */
+const pauseAfterFailure = 3
+
+export class Compressor {
+  readonly #host: CompressorHost
+  #job: Job | undefined
+  #notBefore = 0
+  #catchingUp: Promise<void> = Promise.resolve()
+
+  constructor(host: CompressorHost) {
+    this.#host = host
+  }
+
+  /** At a turn border, when the active side has all messages. `must`: the context is nearly full, so it is done now if it can be. */
+  async border(active: Side, must: boolean): Promise<void> {
+    if (this.#job === undefined) this.#consider(active, must)
+    const job = this.#job
+    if (job === undefined) return
+    if (must) await job.done
+    if ('failure' in job) return this.#fail(job)
+    if (job.prepared !== undefined) await this.#swap(job)
+  }
+
+  /** While tools run: the steps taken meanwhile are added to the prepared context, so that little is left to do at the border. */
+  catchUp(): void {
+    const job = this.#job
+    if (job?.prepared === undefined || job.step === undefined) return
+    this.#catchingUp = this.#addMeanwhile(job, this.#host.transcript.messagesWith(job.step))
+  }
+
+  /** Nothing of it runs any more afterwards. */
+  async close(): Promise<void> {
+    const job = this.#job
+    if (job === undefined) return
+    job.controller.abort(new Error('the run has ended'))
+    await job.done
+    await this.#catchingUp
+    this.#drop(job)
+    this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'late', reason: 'the run ended before the new context was used' })
+  }
+
+  #consider(active: Side, must: boolean): void {
+    const { transcript, options } = this.#host
+    if (this.#host.turn() < this.#notBefore) return
+    const threadPieces = active.thread.pieces()
+    const pieces = piecesOf(threadPieces, transcript.messages, options.keepRecent)
+    const verdict = this.#verdict(pieces, active)
+    const { plan } = verdict
+    if (plan === undefined || !(verdict.swap || (must && plan.saved > 0))) return
+    const memory = memoryOf(plan, threadPieces, pieces, transcript.messages, this.#host.archive)
+    const job: Job = { controller: new AbortController(), plan, memory, epoch: transcript.epoch, done: Promise.resolve() }
+    const rule = typeof options.rule === 'function' ? 'custom' : options.rule
+    this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'launch', plan, rule: verdict.swap ? rule : 'context full' })
+    this.#job = job
+    job.done = this.#prepare(job, active, transcript.messages.slice()).catch((error: unknown) => {
+      job.failure = error
+    })
+  }
+
+  #verdict(pieces: readonly ContextPiece[], active: Side): GateVerdict {
+    const { options } = this.#host
+    const turn = this.#host.turn()
+    const remaining = expectedTurns(turn, options.usualTurns, turn + this.#host.turnsLeft())
+    const costs = this.#costs(active)
+    if (typeof options.rule === 'function') return options.rule(pieces, remaining, costs, options)
+    if (options.rule === 'gate') return costGate(pieces, remaining, costs, options)
+    return paperGate(pieces, pieces.some(({ compressible }) => compressible), remaining, costs, options, options.threshold)
+  }
+
+  #costs({ engine, meter }: Side): CompressCosts {
+    const { options, distiller } = this.#host
+    const { seconds, tokens } = this.#host.averages()
+    const { blockSize } = engine.info
+    const lambda = options.lambda?.() ?? poolPressure(engine.stats().pool)
+    // A block held displaces one that somebody will want back, with probability λ, about once a turn.
+    const block = seconds === 0 ? 0 : (lambda * blockSize * meter.prefill) / seconds
+    const distil = distiller.meter.decode === 0 ? meter.decode : distiller.meter.decode
+    return { prefill: meter.prefill, attend: meter.attend, distil, load: options.load, block, blockSize, turnSeconds: seconds, turnTokens: tokens }
+  }
+
+  async #prepare(job: Job, active: Side, messages: readonly TranscriptMessage[]): Promise<void> {
+    const started = performance.now()
+    const { transcript, prompts, sides } = this.#host
+    const facts = await this.#distil(job, messages)
+    if (facts === '') throw new Error('the memory is empty')
+    const { replaces, after, sources } = job.memory
+    const step: StepOf<'memory'> = {
+      id: transcript.nextMemoryId,
+      kind: 'memory',
+      text: prompts.memory(facts, sources),
+      replaces,
+      after,
+    }
+    const prepared = new Map<Side, Thread>()
+    try {
+      for (const side of sides) {
+        if (side.thread.count === 0) continue
+        const thread = side.thread.branch(transcript.messagesWith(step))
+        prepared.set(side, thread)
+        await thread.follow(transcript.messagesWith(step))
+        await this.#prefill(thread, job, side)
+      }
+      const [before, now] = [active.thread.length, prepared.get(active)!.length]
+      if (now >= before) throw new Error(`the new context has ${now} tokens, the old one ${before}`)
+    } catch (error) {
+      for (const thread of prepared.values()) thread.release()
+      throw error
+    }
+    job.step = step
+    job.prepared = prepared
+    this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'ready', memory: step.text, milliseconds: performance.now() - started })
+  }
+
+  async #distil(job: Job, messages: readonly TranscriptMessage[]): Promise<string> {
+    const { distiller, prompts, options } = this.#host
+    const tokens = memoryTokens(job.plan.replaced, options)
+    await distiller.thread.follow(messages)
+    const { session } = distiller.thread.branch(messages)
+    try {
+      await session.append([{ role: 'user', content: prompts.distil(job.memory.sources, tokens) }])
+      const response = await session.generate({
+        lead: prompts.distilLead,
+        append: false,
+        maxTokens: Math.ceil(tokens * 1.3),
+        stop: prompts.distilStop,
+        sampling: { temperature: 0 },
+        priority: options.priority,
+        signal: job.controller.signal,
+      }).response
+      this.#host.used(distiller, 'distil', response)
+      return withoutMarkers(response.text).trim()
+    } finally {
+      session.release()
+    }
+  }
+
+  async #prefill(thread: Thread, job: Job, side?: Side): Promise<void> {
+    const started = performance.now()
+    const result = await thread.session.prefill({ priority: this.#host.options.priority, signal: job.controller.signal })
+    if (side === undefined) return
+    const total = performance.now() - started
+    this.#host.used(side, 'precompute', {
+      usage: { promptTokens: result.cachedTokens + result.computedTokens, cachedTokens: result.cachedTokens, completionTokens: 0 },
+      timings: { queued: 0, prefill: total, decode: 0, total },
+    })
+  }
+
+  async #addMeanwhile(job: Job, messages: readonly TranscriptMessage[]): Promise<void> {
+    await this.#catchingUp
+    try {
+      for (const thread of job.prepared?.values() ?? []) {
+        await thread.follow(messages)
+        await this.#prefill(thread, job)
+      }
+    } catch {
+      // The border meets it again, or the run is over.
+    }
+  }
+
+  /** All that can fail comes before anything changes. */
+  async #swap(job: Job): Promise<void> {
+    const { transcript, sides } = this.#host
+    const { step, prepared } = job
+    if (step === undefined || prepared === undefined) return
+    const messages = transcript.messagesWith(step)
+    try {
+      for (const thread of prepared.values()) await thread.follow(messages)
+    } catch (error) {
+      job.failure = error
+      this.#fail(job)
+      return
+    }
+    this.#job = undefined
+    const before = sides.map(({ thread }) => thread.length)
+    transcript.add<'memory'>({ kind: 'memory', text: step.text, replaces: step.replaces, after: step.after })
+    for (const side of sides) {
+      const old = side.thread
+      side.thread = prepared.get(side) ?? old.branch(transcript.messages)
+      old.release()
+    }
+    const changed = sides.findIndex((side) => prepared.has(side))
+    this.#host.emit({
+      type: 'compress',
+      turn: this.#host.turn(),
+      phase: 'swap',
+      before: before[changed]!,
+      after: sides[changed]!.thread.length,
+      kept: job.plan.kept,
+      replaced: step.replaces,
+    })
+  }
+
+  #fail(job: Job): void {
+    this.#drop(job)
+    this.#notBefore = this.#host.turn() + pauseAfterFailure
+    const reason = job.failure instanceof Error ? job.failure.message : String(job.failure)
+    this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'fail', reason })
+  }
+
+  #drop(job: Job): void {
+    for (const thread of job.prepared?.values() ?? []) thread.release()
+    this.#job = undefined
+  }
+}
+
+/** The context as the gate sees it. Observations of the last `keepRecent` turns that had some stay. */
+export function piecesOf(
+  pieces: readonly ThreadPiece[],
+  messages: readonly TranscriptMessage[],
+  keepRecent: number,
+): ContextPiece[] {
+  const observed = pieces.map(({ from, to }) => messages.slice(from, to).some(({ steps }) => steps[0]!.kind === 'observation'))
+  let recent = keepRecent
+  return pieces
+    .map(({ tokens }, index) => ({ tokens, index }))
+    .toReversed()
+    .map(({ tokens, index }) => ({ tokens, compressible: observed[index]! && recent-- <= 0 }))
+    .toReversed()
+}
+
+function memoryOf(
+  plan: SwapPlan,
+  threadPieces: readonly ThreadPiece[],
+  pieces: readonly ContextPiece[],
+  messages: readonly TranscriptMessage[],
+  archive: Archive,
+): Job['memory'] {
+  const steps = threadPieces.slice(plan.from, plan.to).flatMap(({ from, to }, index) =>
+    pieces[plan.from + index]!.compressible ? messages.slice(from, to).flatMap((message) => message.steps) : [],
+  )
+  const gone = steps.filter((step): step is StepOf<'observation'> => step.kind === 'observation')
+  const sources = gone.flatMap(({ ref }) => (ref === undefined ? [] : [{ ref, call: archive.get(ref)?.call ?? '' }]))
+  const last = threadPieces[plan.to - 1]!
+  return { replaces: gone.map(({ id }) => id), after: messages[last.to - 1]!.steps.at(-1)!.id, sources }
+}

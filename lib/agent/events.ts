@@ -1,0 +1,107 @@
+import type { FinishReason } from '../engine/request.js'
+import type { SwapPlan } from '../policy/compress.js'
+import type { RouteReason, Which } from '../policy/route.js'
+import type { LimitName, Spent } from './budget.js'
+import type { ToolCall } from './transcript.js'
+
+/** Why a run ended. `silent`: neither a call nor an answer, again and again; `context`: no room left for another turn. */
+export type EndReason = 'answer' | LimitName | 'silent' | 'context' | 'abort'
+
+export type UsagePurpose = 'turn' | 'progress' | 'distil' | 'warm' | 'precompute'
+
+/** What a generation cost. Tokens of the prompt: in all, found in the cache; milliseconds. */
+export interface UsageEvent {
+  readonly type: 'usage'
+  readonly turn: number
+  readonly model: Which
+  readonly purpose: UsagePurpose
+  readonly promptTokens: number
+  readonly cachedTokens: number
+  readonly completionTokens: number
+  readonly milliseconds: number
+  readonly finishReason?: FinishReason
+  readonly queued: number
+  readonly prefill: number
+  /** The first turn after a change of model: promptTokens - cachedTokens were computed for it, `appended` of which were new to everybody. */
+  readonly switched?: { readonly from: Which; readonly warm: boolean; readonly appended: number }
+}
+
+export type CompressEvent = { readonly type: 'compress'; readonly turn: number } & (
+  | { readonly phase: 'launch'; readonly plan: SwapPlan; readonly rule: string }
+  | { readonly phase: 'ready'; readonly memory: string; readonly milliseconds: number }
+  | { readonly phase: 'swap'; readonly before: number; readonly after: number; readonly kept: number; readonly replaced: readonly string[] }
+  | { readonly phase: 'fail' | 'late'; readonly reason: string }
+)
+
+export type AgentEvent =
+  | { readonly type: 'turn'; readonly turn: number; readonly model: Which }
+  /** Pieces as they come. `retract`: the text shown so far in this turn was thinking. */
+  | { readonly type: 'delta'; readonly turn: number; readonly channel: 'thinking' | 'text' | 'retract'; readonly text: string }
+  | { readonly type: 'think'; readonly turn: number; readonly model: Which; readonly text: string }
+  | { readonly type: 'tool-call'; readonly turn: number; readonly call: ToolCall }
+  | {
+      readonly type: 'observation'
+      readonly turn: number
+      readonly call: ToolCall
+      readonly text: string
+      /** Where the archive keeps the full text. */
+      readonly ref: string | undefined
+      readonly ok: boolean
+      readonly milliseconds: number
+    }
+  | { readonly type: 'progress'; readonly turn: number; readonly model: Which; readonly probability: number | undefined; readonly reason: string }
+  | {
+      readonly type: 'escalate'
+      readonly turn: number
+      readonly from: Which
+      readonly to: Which
+      readonly reason: RouteReason
+      readonly stuck: number
+    }
+  | CompressEvent
+  | UsageEvent
+  /** What an agent does that was called as a tool. */
+  | { readonly type: 'agent'; readonly agent: string; readonly id: string; readonly event: AgentEvent }
+  | { readonly type: 'answer'; readonly turn: number; readonly text: string }
+  | { readonly type: 'end'; readonly reason: EndReason; readonly spent: Spent }
+
+/** Events waiting for their reader. Neighbouring deltas of one channel become one, so a slow reader costs little. */
+export class EventQueue {
+  #events: AgentEvent[] = []
+  #wake: (() => void) | undefined
+  #ended = false
+  #error: { readonly value: unknown } | undefined
+
+  push(event: AgentEvent): void {
+    const last = this.#events.at(-1)
+    if (event.type === 'delta' && last?.type === 'delta' && last.turn === event.turn && last.channel === event.channel) {
+      this.#events[this.#events.length - 1] = { ...last, text: last.text + event.text }
+    } else {
+      this.#events.push(event)
+    }
+    this.#wake?.()
+  }
+
+  end(error?: { readonly value: unknown }): void {
+    this.#ended = true
+    this.#error = error
+    this.#wake?.()
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  async *read(): AsyncGenerator<AgentEvent, void, undefined> {
+    for (;;) {
+      const events = this.#events
+      this.#events = []
+      yield* events
+      if (this.#events.length > 0) continue
+      if (this.#error !== undefined) throw this.#error.value
+      if (this.#ended) return
+      await new Promise<void>((resolve) => (this.#wake = resolve))
+      this.#wake = undefined
+    }
+  }
+}

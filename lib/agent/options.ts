@@ -1,0 +1,167 @@
+/** Every option of an agent, once: type, default, unit and meaning. */
+import { z } from 'zod'
+
+import type { SamplingOptions } from '../options.js'
+import { parseOptions } from '../options.js'
+import { AgentInferError } from '../errors.js'
+import { defaultCompress } from '../policy/compress.js'
+import { defaultCollab, routerOf } from '../policy/route.js'
+import type { CollabOptions, CustomRoute, RouteName, Router, Which } from '../policy/route.js'
+import type { RankOptions } from '../policy/observe.js'
+import { openPanguMarkers } from '../text/output_parser.js'
+import type { OutputMarkers } from '../text/output_parser.js'
+import type { Limits } from './budget.js'
+import type { HistoryOptions } from './compressor.js'
+import type { AgentEngine } from './host.js'
+import { defaultObserve } from './observe.js'
+import type { ObserveOptions } from './observe.js'
+import { defaultPrompts } from './prompt.js'
+import type { AgentPrompts } from './prompt.js'
+import type { Tool } from './tools.js'
+
+export interface AgentModels {
+  readonly small?: AgentEngine
+  readonly large?: AgentEngine
+}
+
+export interface AgentCollabOptions extends Partial<CollabOptions> {
+  /** Who does the next step. Default: `collab` with two models. */
+  readonly route?: RouteName | CustomRoute | Router
+  /** Tokens of the reason before a PROGRESS verdict; 0: the verdict alone. Default 32. */
+  readonly reasonTokens?: number
+  /** From which probability of being stuck the large model's KV is kept warm in the background; 0: always, `false`: never. Default 0.2. */
+  readonly warmFrom?: number | false
+}
+
+export interface AgentCompressOptions {
+  /** What of an observation the models read; `false`: all. */
+  readonly observations?: { readonly characters?: number; readonly rank?: Partial<RankOptions> | false } | false
+  /** When old observations are distilled; `false`: never. */
+  readonly history?: Partial<HistoryOptions> | HistoryOptions['rule'] | false
+}
+
+export interface AgentOptions {
+  /** One or both. */
+  readonly models: AgentModels
+  readonly tools?: readonly Tool[]
+  /** The beginning of the system turn. */
+  readonly instructions?: string
+  /** What it is in a group of agents; default `agent`. */
+  readonly name?: string
+  /** `false`: the large model alone, or the only one. */
+  readonly collab?: AgentCollabOptions | false
+  /** `false`: observations and history stay as they are. */
+  readonly compress?: AgentCompressOptions | false
+  readonly limits?: Partial<Limits>
+  /** Slow thinking (openPangu's default); `false` adds ` /no_think`. */
+  readonly thinking?: boolean
+  /** Of the turns themselves. Default: temperature 0.6, topP 0.95. A seed is used with the turn's number added. */
+  readonly sampling?: SamplingOptions
+  /** Tokens of one turn at most; default 2048. */
+  readonly turnTokens?: number
+  /** Turns in a row without call or answer after which a run ends; default 3. */
+  readonly silentTurns?: number
+  /** Agents of different tenants share no KV. */
+  readonly tenant?: string
+  readonly priority?: number
+  readonly prompts?: Partial<AgentPrompts>
+  readonly markers?: OutputMarkers
+}
+
+export interface ResolvedAgent {
+  readonly name: string
+  readonly models: AgentModels
+  readonly tools: readonly Tool[]
+  readonly instructions: string
+  readonly route: Router
+  readonly reasonTokens: number
+  readonly warmFrom: number
+  readonly observations: ObserveOptions | undefined
+  readonly history: HistoryOptions | undefined
+  readonly limits: Limits
+  readonly suffix: string
+  readonly sampling: SamplingOptions
+  readonly turnTokens: number
+  readonly silentTurns: number
+  readonly tenant: string
+  readonly priority: number
+  readonly prompts: AgentPrompts
+  readonly markers: OutputMarkers
+}
+
+const scalars = z.object({
+  name: z.string().min(1).default('agent'),
+  instructions: z.string().default(''),
+  thinking: z.boolean().default(true),
+  turnTokens: z.int().min(16).default(2048),
+  silentTurns: z.int().min(1).default(3),
+  tenant: z.string().default(''),
+  priority: z.int().default(0),
+  limits: z
+    .strictObject({
+      /** Generations of the main loop. */
+      turns: z.int().min(1).default(40),
+      /** Generated tokens, those of progress checks, distillation and called agents included. */
+      tokens: z.number().positive().default(Number.POSITIVE_INFINITY),
+      seconds: z.number().positive().default(Number.POSITIVE_INFINITY),
+    })
+    .prefault({}),
+})
+
+const known = new Set([
+  ...Object.keys(scalars.shape),
+  'models', 'tools', 'collab', 'compress', 'sampling', 'prompts', 'markers',
+])
+
+const defaultHistory: HistoryOptions = { ...defaultCompress, rule: 'gate', threshold: 5000, usualTurns: 20, priority: -1, load: 1.5 }
+
+/** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` */
+export function resolveAgent(options: AgentOptions): ResolvedAgent {
+  const unknown = Object.keys(options).filter((key) => !known.has(key))
+  if (unknown.length > 0) throw wrong(`unknown option ${unknown.join(', ')}`)
+  const { thinking, ...plain } = parseOptions(scalars, options, 'Agent')
+  const { models, tools = [], collab = {}, compress = {}, sampling = { temperature: 0.6, topP: 0.95 } } = options
+  const names = tools.map(({ name }) => name)
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice !== undefined) throw wrong(`two tools are called "${twice}"`)
+  return {
+    ...plain,
+    models,
+    tools,
+    sampling,
+    suffix: thinking ? '' : ' /no_think',
+    prompts: { ...defaultPrompts, ...options.prompts },
+    markers: options.markers ?? openPanguMarkers,
+    ...resolveCollab(models, collab),
+    observations: resolveObservations(compress),
+    history: resolveHistory(compress),
+  }
+}
+
+function resolveCollab(models: AgentModels, collab: AgentCollabOptions | false): Pick<ResolvedAgent, 'route' | 'reasonTokens' | 'warmFrom'> {
+  const { small, large } = models
+  if (small === undefined && large === undefined) throw wrong('models: expected small, large or both')
+  const only: Which | undefined = small === undefined ? 'large' : large === undefined ? 'small' : undefined
+  const { route, reasonTokens = 32, warmFrom = 0.2, ...rest } = collab === false ? { route: only ?? 'large' } : collab
+  const chosen = route ?? only ?? 'collab'
+  if (only !== undefined && chosen !== only) throw wrong(`collab.route: ${typeof chosen === 'string' ? chosen : 'this rule'} needs both models, got ${only} alone`)
+  return { route: routerOf(chosen, { ...defaultCollab, ...rest }), reasonTokens, warmFrom: warmFrom === false ? Number.POSITIVE_INFINITY : warmFrom }
+}
+
+function resolveObservations(compress: AgentCompressOptions | false): ObserveOptions | undefined {
+  const given = compress === false ? false : (compress.observations ?? {})
+  if (given === false) return undefined
+  const { characters = defaultObserve.characters, rank = {} } = given
+  const ranks = rank === false || defaultObserve.rank === false ? false : { ...defaultObserve.rank, ...rank }
+  return { characters, rank: ranks }
+}
+
+function resolveHistory(compress: AgentCompressOptions | false): HistoryOptions | undefined {
+  const given = compress === false ? false : (compress.history ?? {})
+  if (given === false) return undefined
+  return { ...defaultHistory, ...(typeof given === 'object' ? given : { rule: given }) }
+}
+
+function wrong(message: string): AgentInferError {
+  return new AgentInferError('ERR_INVALID_ARGUMENT', `Agent: ${message}`)
+}

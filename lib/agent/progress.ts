@@ -1,0 +1,66 @@
+/**
+ * The PROGRESS check (AgentInfer, arXiv 2512.18337, section 3): after a think step the model judges whether it made progress. Read here
+ * from the distribution where the value stands, not from one sampled word, and asked in a fork, so that it costs the question's own few
+ * tokens, runs beside the tools, and never enters the history.
+ */
+import type { TokenLogprob } from '../engine/stream.js'
+import { withoutMarkers } from './prompt.js'
+import type { AgentPrompts } from './prompt.js'
+import type { AgentSession } from './host.js'
+import type { GenerationResponse } from '../engine/request.js'
+
+export interface Verdict {
+  /** Of TRUE, 0..1; undefined when the model wrote neither word. */
+  readonly probability: number | undefined
+  readonly reason: string
+  readonly responses: readonly GenerationResponse[]
+}
+
+export interface ProgressOptions {
+  readonly prompts: AgentPrompts
+  /** Tokens of the reason; 0: none is asked for. */
+  readonly reasonTokens: number
+  readonly signal: AbortSignal
+  readonly detokenize: (ids: readonly number[]) => string
+}
+
+/** `fork`: a session that ends with the turn to be judged; released here. */
+export async function checkProgress(fork: AgentSession, options: ProgressOptions): Promise<Verdict> {
+  const { prompts, reasonTokens, signal, detokenize } = options
+  const responses: GenerationResponse[] = []
+  try {
+    await fork.append([{ role: 'user', content: prompts.progressQuestion }])
+    const common = { append: false, signal }
+    let reason = ''
+    if (reasonTokens > 0) {
+      const sampling = { temperature: 0 }
+      const stream = fork.generate({ ...common, lead: prompts.progressLead, maxTokens: reasonTokens, stop: [prompts.progressStop, '\n'], sampling })
+      const response = await stream.response
+      responses.push(response)
+      reason = withoutMarkers(response.text).trim()
+    }
+    const lead = `${prompts.progressLead} ${reason}${reason === '' ? '' : ' '}${prompts.progressValue}`
+    const stream = fork.generate({ ...common, lead, maxTokens: 3, sampling: { temperature: 0, logprobs: 20 } })
+    const logprobs: TokenLogprob[] = []
+    for await (const delta of stream) logprobs.push(...(delta.logprobs ?? []))
+    responses.push(await stream.response)
+    return { probability: truth(logprobs, detokenize), reason, responses }
+  } finally {
+    fork.release()
+  }
+}
+
+/** P(TRUE) of the two words at the first place where either has a tenth of the mass. */
+export function truth(logprobs: readonly TokenLogprob[], detokenize: (ids: readonly number[]) => string): number | undefined {
+  for (const { top } of logprobs) {
+    let [yes, no] = [0, 0]
+    for (const { token, logprob } of top) {
+      const word = detokenize([token]).trim().toUpperCase()
+      if (word === '') continue
+      if ('TRUE'.startsWith(word)) yes += Math.exp(logprob)
+      else if ('FALSE'.startsWith(word)) no += Math.exp(logprob)
+    }
+    if (yes + no >= 0.1) return yes / (yes + no)
+  }
+  return undefined
+}

@@ -1,0 +1,93 @@
+/**
+ * Every text the runtime itself writes for models: what stands in the system turn, and the questions it asks on the side. Whoever
+ * trains a model for this runtime builds the training data with these same functions.
+ */
+import { openPanguMarkers } from '../text/output_parser.js'
+import type { OutputMarkers } from '../text/output_parser.js'
+import type { Tool } from './tools.js'
+
+/** Each can be replaced, for another language or a model that was trained on other words. */
+export interface AgentPrompts {
+  /** How tools are called; comes after the instructions, if there are tools. */
+  tools(schemas: string, markers: OutputMarkers): string
+  /** What a PROGRESS question wants; in the system turn, so that the question itself stays short. */
+  progress: string
+  /** A user turn, and what the answer to it begins with; a reason follows, then `progressValue`, then TRUE or FALSE. */
+  progressQuestion: string
+  progressLead: string
+  progressValue: string
+  /** What ends the reason, if the model writes it. */
+  progressStop: string
+  /** A user turn that asks for a memory of observations, and what the answer begins with and ends before. */
+  distil(observations: readonly CalledObservation[], tokens: number): string
+  distilLead: string
+  distilStop: string
+  /** A memory as the models read it later: the content of an assistant turn. */
+  memory(facts: string, sources: readonly CalledObservation[]): string
+  /** User turns: when a turn brought neither a call nor an answer, and before the last turn there is. */
+  nudge: string
+  lastTurn: string
+  /** Notes at the end of an observation of which something was left out. */
+  someResults(ref: string, shown: number, all: number): string
+  cutText(ref: string, shown: number, all: number): string
+}
+
+/** An observation's id in the archive, and the call it came from. */
+export interface CalledObservation {
+  readonly ref: string
+  readonly call: string
+}
+
+export const defaultPrompts: AgentPrompts = {
+  tools: (schemas, markers) =>
+    `You can call these tools:\n<tools>\n${schemas}\n</tools>\n` +
+    `To call tools, end your turn with ${markers.callStart}[{"name": "<tool>", "arguments": {...}}]${markers.callEnd}; ` +
+    'several calls in one list run at the same time. When you know the answer, write it without a call.',
+  progress:
+    'When the user writes ===PROGRESS===, judge your last step: did it bring you significantly closer to the answer? ' +
+    'FALSE if it repeated earlier steps or brought nothing new. Reply with\n' +
+    '===PROGRESS===\n<reason> 10 to 20 words </reason>\n<value> TRUE or FALSE </value>\n===END_PROGRESS===',
+  progressQuestion: '===PROGRESS===',
+  progressLead: '===PROGRESS===\n<reason>',
+  progressValue: '</reason>\n<value>',
+  progressStop: '</reason>',
+  distil: (observations, tokens) =>
+    `===MEMORY===\nThese results will be removed: ${observations.map(({ ref, call }) => `${ref} = ${call}`).join('; ')}.\n` +
+    `In at most ${Math.max(1, Math.round(tokens * 0.7))} words, write down what of them is still needed: facts with exact names, numbers ` +
+    'and addresses and the id of their source, then open questions. Only what they say.',
+  distilLead: '===MEMORY===\n',
+  distilStop: '\n===END_MEMORY===',
+  memory: (facts, sources) =>
+    `===MEMORY===\n${facts}\nSources: ${sources.map(({ ref, call }) => `${ref} = ${call}`).join('; ')}\n===END_MEMORY===`,
+  nudge: 'Go on: call a tool, or write the answer.',
+  lastTurn: 'This is the last turn. Write the answer now, as well as it is known, without a call.',
+  someResults: (ref, shown, all) => `(${ref}: ${shown} of ${all} results; recall it for all)`,
+  cutText: (ref, shown, all) => `(${ref}: ${shown} of ${all} characters; recall it for the rest)`,
+}
+
+export interface SystemPromptParts {
+  readonly instructions: string
+  readonly tools: readonly Pick<Tool, 'name' | 'description' | 'schema'>[]
+  readonly progress: boolean
+  readonly markers?: OutputMarkers
+  readonly prompts?: AgentPrompts
+}
+
+export function systemPrompt({ instructions, tools, progress, markers = openPanguMarkers, prompts = defaultPrompts }: SystemPromptParts): string {
+  const parts = [instructions.trim()]
+  if (tools.length > 0) {
+    const schemas = tools.map(({ name, description, schema }) =>
+      JSON.stringify({ type: 'function', function: { name, description, parameters: schema } }),
+    )
+    parts.push(prompts.tools(`[${schemas.join(',\n')}]`, markers))
+  }
+  if (progress) parts.push(prompts.progress)
+  return parts.filter((part) => part !== '').join('\n\n')
+}
+
+/** Text that came from a model about untrusted texts, without anything that would become a marker in a trusted turn. */
+export function withoutMarkers(text: string, markers: OutputMarkers = openPanguMarkers): string {
+  let clean = text.replaceAll(/\[unused\d+\]|<\|[^|<>\n]{1,40}\|>|<\/?s>/g, ' ')
+  for (const marker of Object.values(markers) as string[]) clean = clean.replaceAll(marker, ' ')
+  return clean
+}

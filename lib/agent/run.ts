@@ -1,0 +1,439 @@
+/** One run of an agent: think, act, observe, until there is an answer or a limit. */
+import { CostMeter } from '../policy/compress.js'
+import { interest } from '../policy/observe.js'
+import type { RouteDecision, Which } from '../policy/route.js'
+import type { GenerationResponse } from '../engine/request.js'
+import { Archive } from './archive.js'
+import { Budget } from './budget.js'
+import { Compressor } from './compressor.js'
+import type { Side } from './compressor.js'
+import { EventQueue } from './events.js'
+import type { AgentEvent, EndReason, UsageEvent, UsagePurpose } from './events.js'
+import { observe } from './observe.js'
+import type { ResolvedAgent } from './options.js'
+import { checkProgress } from './progress.js'
+import { systemPrompt } from './prompt.js'
+import { recallTool } from './recall.js'
+import type { RunRecord, TimedEvent } from './record.js'
+import { SignalTracker } from './signals.js'
+import { Thread } from './thread.js'
+import { runCall } from './tools.js'
+import type { Tool, ToolOutcome } from './tools.js'
+import { describeCall, Transcript } from './transcript.js'
+import type { Step, StepOf, ToolCall } from './transcript.js'
+import { readTurn, stepsOf } from './turn.js'
+
+export interface RunOptions {
+  readonly signal?: AbortSignal
+}
+
+export interface AgentResult {
+  /** Undefined when the run ended without one. */
+  readonly answer: string | undefined
+  readonly end: EndReason
+  readonly transcript: Transcript
+  readonly record: RunRecord
+}
+
+/** @internal Where a run begins. */
+export interface RunStart {
+  readonly question?: string | undefined
+  readonly record?: RunRecord | undefined
+  /** Of the agent that called this one. */
+  readonly parent?: { readonly budget: Budget; readonly siblings: number } | undefined
+}
+
+/** Tokens that must be left for a turn to be worth beginning. */
+const minimalTurn = 64
+/** Of the context: above it, old observations are replaced whatever the gate says. */
+const nearlyFull = 0.8
+
+class TimeIsUp extends Error {}
+
+export class Run {
+  readonly #agent: ResolvedAgent
+  readonly #events = new EventQueue()
+  readonly #log: TimedEvent[] = []
+  readonly #startedAt = performance.now()
+  readonly #controller = new AbortController()
+  readonly #transcript: Transcript
+  readonly #archive: Archive
+  readonly #budget: Budget
+  readonly #tools: ReadonlyMap<string, Tool>
+  readonly #sides = new Map<Which, Side>()
+  readonly #tracker: SignalTracker
+  readonly #compressor: Compressor | undefined
+  readonly #background = new Set<Promise<unknown>>()
+  #route: { state: unknown; decision: RouteDecision }
+  #turn: number
+  #silent = 0
+  #last: 'turns' | 'finish' | undefined
+  #lastModel: Which | undefined
+  /** Tokens every model had to read anew, at the last border. */
+  #appended = 0
+  #warmed: Which | undefined
+  #turnStats = { seconds: 0, tokens: 0, count: 0 }
+  #saved: { steps: number; archive: number; turn: number; state: unknown } | undefined
+
+  constructor(agent: ResolvedAgent, start: RunStart) {
+    this.#agent = agent
+    const { record, parent } = start
+    const now = performance.now()
+    this.#archive = Archive.from(record?.archive ?? [])
+    const recall = agent.observations !== undefined || agent.history !== undefined
+    const own = recall ? [...agent.tools, recallTool(this.#archive, agent.observations?.characters ?? 4000)] : agent.tools
+    this.#tools = new Map(own.map((tool) => [tool.name, tool]))
+    const rendering = { suffix: agent.suffix }
+    this.#transcript = record === undefined ? new Transcript(rendering) : Transcript.from(record.transcript, rendering)
+    this.#budget = parent === undefined ? new Budget(agent.limits, now, undefined, record?.spent) : parent.budget.share(parent.siblings, agent.limits, now)
+    this.#turn = record?.turn ?? 0
+    this.#tracker = SignalTracker.from(this.#transcript.log)
+    const router = agent.route
+    this.#route = router.initial()
+    if (record !== undefined && record.route.name === router.name) this.#restoreRoute(record)
+    if (record === undefined) {
+      const { instructions, prompts, markers } = agent
+      const text = systemPrompt({ instructions, tools: own, progress: router.wantsProgress, prompts, markers })
+      this.#transcript.add<'system'>({ kind: 'system', text })
+    }
+    if (start.question !== undefined) this.#transcript.add<'query'>({ kind: 'query', text: start.question, by: 'user' })
+    for (const which of ['small', 'large'] as const) this.#addSide(which)
+    this.#compressor = this.#makeCompressor()
+  }
+
+  get events(): EventQueue {
+    return this.#events
+  }
+
+  get transcript(): Transcript {
+    return this.#transcript
+  }
+
+  /** It has ended; what events there are can still be read. */
+  get over(): boolean {
+    return this.#events.ended
+  }
+
+  abort(reason: unknown): void {
+    this.#controller.abort(reason)
+  }
+
+  /** Runs to the end. Rejects with the reason of an abort, or what broke an engine; nothing is left behind either way. */
+  async run(): Promise<AgentResult> {
+    const { seconds } = this.#budget.left(performance.now())
+    const timer = Number.isFinite(seconds) ? setTimeout(() => this.abort(new TimeIsUp('time is up')), Math.min(seconds * 1000, 2 ** 31 - 1)) : undefined
+    try {
+      const end = await this.#loop().catch((error: unknown) => {
+        if (this.#controller.signal.reason instanceof TimeIsUp) return 'seconds' as const
+        throw this.#controller.signal.aborted ? this.#controller.signal.reason : error
+      })
+      await this.#cleanUp()
+      this.#save()
+      this.#emit({ type: 'end', reason: end, spent: this.#budget.spent(performance.now()) })
+      this.#events.end()
+      const last = this.#transcript.log.at(-1)
+      return { answer: last?.kind === 'answer' ? last.text : undefined, end, transcript: this.#transcript, record: this.record() }
+    } catch (error) {
+      await this.#cleanUp()
+      this.#events.end({ value: error })
+      throw error
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** As of the last turn border. */
+  record(): RunRecord {
+    const saved = this.#saved ?? { steps: this.#transcript.log.length, archive: this.#archive.size, turn: this.#turn, state: this.#route }
+    return {
+      version: 1,
+      agent: this.#agent.name,
+      transcript: { version: 1, steps: this.#transcript.log.slice(0, saved.steps) },
+      archive: this.#archive.toJSON().slice(0, saved.archive),
+      turn: saved.turn,
+      spent: this.#budget.spent(performance.now()),
+      route: { name: this.#agent.route.name, state: saved.state },
+      events: this.#log.slice(),
+    }
+  }
+
+  async #loop(): Promise<EndReason> {
+    for (;;) {
+      this.#controller.signal.throwIfAborted()
+      const limit = this.#budget.reached(performance.now())
+      if (limit !== undefined) return limit
+      const steps = await this.#think()
+      if (steps === undefined) return 'context'
+      const answer = steps.find((step) => step.kind === 'answer')
+      if (answer !== undefined) {
+        this.#emit({ type: 'answer', turn: this.#turn, text: answer.text })
+        return 'answer'
+      }
+      if (this.#last !== undefined) return this.#last === 'turns' ? 'turns' : 'silent'
+      const calls = steps.flatMap((step) => (step.kind === 'act' ? step.calls : []))
+      this.#silent = calls.length > 0 ? 0 : this.#silent + 1
+      if (this.#silent >= this.#agent.silentTurns) return 'silent'
+      await this.#act(steps, calls)
+      await this.#border()
+    }
+  }
+
+  /** One generation. Undefined: the context has no room for it. */
+  async #think(): Promise<readonly Step[] | undefined> {
+    const started = performance.now()
+    const side = this.#active
+    this.#sayIfLast()
+    const before = side.thread.length
+    await side.thread.follow(this.#transcript.messages)
+    if (this.#lastModel === side.which) this.#appended = side.thread.length - before
+    const room = side.engine.info.maxContext - side.thread.length - 16
+    if (room < Math.min(minimalTurn, this.#agent.turnTokens)) return undefined
+    const turn = ++this.#turn
+    this.#budget.turn()
+    this.#emit({ type: 'turn', turn, model: side.which })
+    const { sampling, turnTokens, markers } = this.#agent
+    const stream = side.thread.session.generate({
+      maxTokens: Math.max(1, Math.floor(Math.min(turnTokens, room, this.#budget.left(started).tokens))),
+      sampling: sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + turn },
+      priority: this.#agent.priority,
+      signal: this.#controller.signal,
+    })
+    const { parts, response } = await readTurn(stream, markers, turn, (event) => this.#emit(event))
+    const steps = stepsOf(parts, turn, side.which).map((step) => this.#transcript.add(step as never) as Step)
+    side.thread.adopt(this.#transcript.messages.at(-1)!)
+    this.#tellTurn(side, steps, response)
+    this.#turnStats.tokens += response.usage.completionTokens
+    this.#turnStats.seconds += (performance.now() - started) / 1000
+    ++this.#turnStats.count
+    return steps
+  }
+
+  #tellTurn(side: Side, steps: readonly Step[], response: GenerationResponse): void {
+    const turn = this.#turn
+    const text = steps.flatMap((step) => (step.kind === 'think' ? [step.text] : [])).join('\n').trim()
+    if (text !== '') this.#emit({ type: 'think', turn, model: side.which, text })
+    const switched =
+      this.#lastModel === undefined || this.#lastModel === side.which
+        ? undefined
+        : { from: this.#lastModel, warm: this.#warmed === side.which, appended: this.#appended }
+    this.#used(side, 'turn', response, switched)
+    this.#lastModel = side.which
+    this.#warmed = undefined
+  }
+
+  /** Tools, and beside them the verdict on the step, and whatever can be prepared meanwhile. */
+  async #act(steps: readonly Step[], calls: readonly ToolCall[]): Promise<void> {
+    const started = performance.now()
+    const turn = this.#turn
+    for (const call of calls) this.#emit({ type: 'tool-call', turn, call })
+    if (calls.length > 0) this.#announce(calls)
+    const verdict = this.#agent.route.wantsProgress ? this.#judge() : Promise.resolve(undefined)
+    this.#warm()
+    this.#compressor?.catchUp()
+    const [outcomes, progress] = await Promise.all([this.#runCalls(calls), verdict])
+    this.#controller.signal.throwIfAborted()
+    const observations = calls.map((call, index) => this.#observe(call, outcomes[index]!))
+    if (calls.length === 0) this.#transcript.add<'query'>({ kind: 'query', text: this.#agent.prompts.nudge, by: 'agent' })
+    this.#decide([...steps, ...observations], progress)
+    this.#turnStats.seconds += (performance.now() - started) / 1000
+  }
+
+  #runCalls(calls: readonly ToolCall[]): Promise<ToolOutcome[]> {
+    const siblings = Math.max(1, calls.length)
+    let previous: Promise<unknown> = Promise.resolve()
+    return Promise.all(
+      calls.map(({ id, call }) => {
+        const context = {
+          signal: this.#controller.signal,
+          callId: id,
+          agents: { budget: this.#budget, siblings, emit: (event: AgentEvent) => this.#emit(event) },
+        }
+        const alone = 'name' in call && this.#tools.get(call.name)?.parallel === false
+        const outcome = alone ? previous.then(() => runCall(call, this.#tools, context)) : runCall(call, this.#tools, context)
+        if (alone) previous = outcome
+        return outcome
+      }),
+    )
+  }
+
+  #observe({ id, call }: ToolCall, outcome: ToolOutcome): StepOf<'observation'> {
+    const question = this.#transcript.log.findLast((step) => step.kind === 'query' && step.by === 'user')
+    const plan = this.#transcript.log.findLast((step) => step.kind === 'think' && step.text !== '')
+    const short = describeCall(call)
+    const { text, ref, ok, tool } = observe(outcome, {
+      archive: this.#archive,
+      turn: this.#turn,
+      call: short,
+      query: interest(question?.kind === 'query' ? question.text : '', plan?.kind === 'think' ? plan.text : ''),
+      prompts: this.#agent.prompts,
+      options: this.#agent.observations,
+    })
+    const step = this.#transcript.add<'observation'>({ kind: 'observation', turn: this.#turn, call: id, tool, text, ref, ok })
+    this.#emit({ type: 'observation', turn: this.#turn, call: { id, call }, text, ref, ok, milliseconds: outcome.milliseconds })
+    return step
+  }
+
+  async #judge(): Promise<number | undefined> {
+    const side = this.#active
+    if (side.engine.info.maxContext - side.thread.length < 160 + this.#agent.reasonTokens) return undefined
+    const { probability, reason, responses } = await checkProgress(side.thread.session.fork({ role: 'progress' }), {
+      prompts: this.#agent.prompts,
+      reasonTokens: this.#agent.reasonTokens,
+      signal: this.#controller.signal,
+      detokenize: (ids) => side.engine.detokenize(ids),
+    })
+    for (const response of responses) this.#used(side, 'progress', response)
+    this.#emit({ type: 'progress', turn: this.#turn, model: side.which, probability, reason })
+    return probability
+  }
+
+  #decide(steps: readonly Step[], progress: number | undefined): void {
+    const before = this.#route.decision
+    this.#route = this.#agent.route.next(this.#route.state, this.#tracker.turn(steps, progress))
+    const { model, reason, stuck, finish } = this.#route.decision
+    if (finish) this.#last = 'finish'
+    if (model !== before.model) this.#emit({ type: 'escalate', turn: this.#turn, from: before.model, to: model, reason, stuck })
+  }
+
+  /** Between two turns: the only place where contexts change. */
+  async #border(): Promise<void> {
+    const side = this.#active
+    const before = side.thread.length
+    await side.thread.follow(this.#transcript.messages)
+    if (this.#lastModel === side.which) this.#appended = side.thread.length - before
+    const { maxContext } = side.engine.info
+    if (this.#last === undefined) await this.#compressor?.border(side, side.thread.length > nearlyFull * maxContext)
+    this.#save()
+    this.#warm()
+  }
+
+  /** The other model reads in the background what it has not, if it may be needed soon. */
+  #warm(): void {
+    const { model, stuck } = this.#route.decision
+    const other = this.#sides.get(model === 'small' ? 'large' : 'small')
+    if (other === undefined || this.#last !== undefined || !this.#agent.route.wantsProgress) return
+    if (other.which === 'large' && stuck < this.#agent.warmFrom) return
+    if (this.#agent.warmFrom === Number.POSITIVE_INFINITY) return
+    const { thread } = other
+    other.thread.session.activity({ kind: 'elsewhere', tokens: 0 })
+    const work = async (): Promise<void> => {
+      const started = performance.now()
+      await thread.follow(this.#transcript.messages)
+      const result = await thread.session.prefill({ priority: this.#agent.priority - 1, signal: this.#controller.signal })
+      this.#warmed = other.which
+      const total = performance.now() - started
+      if (result.computedTokens > 1) {
+        this.#used(other, 'warm', {
+          usage: { promptTokens: result.cachedTokens + result.computedTokens, cachedTokens: result.cachedTokens, completionTokens: 0 },
+          timings: { queued: 0, prefill: total, decode: 0, total },
+        })
+      }
+    }
+    // Whatever goes wrong here is met again, and told, when the model is needed.
+    this.#inBackground(work().catch(() => undefined))
+  }
+
+  #announce(calls: readonly ToolCall[]): void {
+    const tool = [...new Set(calls.map(({ call }) => ('name' in call ? call.name : '')))].filter((name) => name !== '').toSorted().join('+')
+    if (tool !== '') this.#active.thread.session.activity({ kind: 'tool', tool })
+  }
+
+  #sayIfLast(): void {
+    const { turns } = this.#budget.left(performance.now())
+    if (this.#last === undefined && turns === 1 && this.#turn > 0) this.#last = 'turns'
+    if (this.#last === undefined) return
+    this.#transcript.add<'query'>({ kind: 'query', text: this.#agent.prompts.lastTurn, by: 'agent' })
+  }
+
+  get #active(): Side {
+    return this.#sides.get(this.#route.decision.model)!
+  }
+
+  #addSide(which: Which): void {
+    const engine = this.#agent.models[which]
+    if (engine === undefined) return
+    const { name, tenant, priority } = this.#agent
+    const open = () => engine.session({ tenant, role: name, priority, name: `${name} (${which})` })
+    this.#sides.set(which, { which, engine, meter: new CostMeter(), thread: new Thread(open) })
+  }
+
+  #makeCompressor(): Compressor | undefined {
+    const { history, prompts, priority } = this.#agent
+    if (history === undefined) return undefined
+    const sides = [...this.#sides.values()]
+    return new Compressor({
+      transcript: this.#transcript,
+      archive: this.#archive,
+      prompts,
+      options: history,
+      sides,
+      distiller: sides[0]!,
+      priority,
+      turn: () => this.#turn,
+      turnsLeft: () => this.#budget.left(performance.now()).turns,
+      averages: () => {
+        const { seconds, tokens, count } = this.#turnStats
+        return { seconds: seconds / Math.max(1, count), tokens: tokens / Math.max(1, count) }
+      },
+      emit: (event) => this.#emit(event),
+      used: (side, purpose, response) => this.#used(side, purpose, response),
+    })
+  }
+
+  #used(
+    side: Side,
+    purpose: UsagePurpose,
+    response: Pick<GenerationResponse, 'usage' | 'timings'> & Partial<Pick<GenerationResponse, 'finishReason'>>,
+    switched?: UsageEvent['switched'],
+  ): void {
+    const { usage, timings, finishReason } = response
+    this.#budget.spend(usage.completionTokens)
+    if (purpose === 'turn') {
+      side.meter.add({
+        computedTokens: usage.promptTokens - usage.cachedTokens,
+        prefillSeconds: timings.prefill / 1000,
+        contextTokens: usage.promptTokens,
+        decodedTokens: usage.completionTokens,
+        decodeSeconds: timings.decode / 1000,
+      })
+    }
+    this.#emit({
+      type: 'usage',
+      turn: this.#turn,
+      model: side.which,
+      purpose,
+      ...usage,
+      milliseconds: timings.total,
+      queued: timings.queued,
+      prefill: timings.prefill,
+      ...(finishReason !== undefined && { finishReason }),
+      ...(switched !== undefined && { switched }),
+    })
+  }
+
+  #emit(event: AgentEvent): void {
+    if (event.type !== 'delta') this.#log.push({ at: performance.now() - this.#startedAt, event })
+    this.#events.push(event)
+  }
+
+  #inBackground(work: Promise<unknown>): void {
+    this.#background.add(work)
+    void work.finally(() => this.#background.delete(work))
+  }
+
+  #save(): void {
+    this.#saved = { steps: this.#transcript.log.length, archive: this.#archive.size, turn: this.#turn, state: this.#route }
+  }
+
+  #restoreRoute(record: RunRecord): void {
+    this.#route = record.route.state as { state: unknown; decision: RouteDecision }
+  }
+
+  async #cleanUp(): Promise<void> {
+    if (!this.#controller.signal.aborted) this.#controller.abort(new Error('the run has ended'))
+    await this.#compressor?.close()
+    await Promise.all(this.#background)
+    for (const { thread } of this.#sides.values()) thread.release()
+  }
+}
+

@@ -1,0 +1,58 @@
+/** What a step showed of its progress beside the model's own verdict: repeated calls, nothing new, errors. Made of the log alone. */
+import type { StepSignals } from '../policy/route.js'
+import { mentions, overlap } from '../text/terms.js'
+import { isMalformed } from '../text/tool_calls.js'
+import { describeCall } from './transcript.js'
+import type { Step } from './transcript.js'
+
+/** Calls that are compared with a new one. */
+const remembered = 50
+
+export class SignalTracker {
+  readonly #sources = new Set<string>()
+  readonly #entities = new Set<string>()
+  #calls: string[] = []
+
+  /** Everything the log says up to a turn border is known. */
+  static from(log: readonly Step[]): SignalTracker {
+    const tracker = new SignalTracker()
+    tracker.#learn(log)
+    return tracker
+  }
+
+  /** The signals of a turn: its steps and its observations. They are known from then on. */
+  turn(steps: readonly Step[], progress?: number): StepSignals {
+    const acts = steps.flatMap((step) => (step.kind === 'act' ? step.calls : []))
+    const observations = steps.filter((step) => step.kind === 'observation')
+    const likeness = acts.filter(({ call }) => !isMalformed(call)).map(({ call }) => this.#likeness(describeCall(call, 2000)))
+    const [sources, entities] = [this.#sources.size, this.#entities.size]
+    const model = steps.find((step) => step.kind === 'think' || step.kind === 'act')?.model ?? 'small'
+    this.#learn(steps)
+    return {
+      model,
+      progress,
+      repeated: likeness.length === 0 ? undefined : Math.min(...likeness),
+      ...(observations.some(({ ok }) => ok) && {
+        newSources: this.#sources.size - sources,
+        newEntities: this.#entities.size - entities,
+      }),
+      calls: acts.length,
+      errors: observations.filter(({ ok }) => !ok).length,
+    }
+  }
+
+  #likeness(call: string): number {
+    return this.#calls.reduce((most, earlier) => Math.max(most, earlier === call ? 1 : Math.min(0.99, overlap(call, earlier))), 0)
+  }
+
+  #learn(steps: readonly Step[]): void {
+    for (const step of steps) {
+      if (step.kind === 'act') this.#calls.push(...step.calls.map(({ call }) => describeCall(call, 2000)))
+      if (step.kind !== 'observation' && step.kind !== 'query') continue
+      const { sources, entities } = mentions(step.text)
+      for (const source of sources) this.#sources.add(source)
+      for (const entity of entities) this.#entities.add(entity)
+    }
+    this.#calls = this.#calls.slice(-remembered)
+  }
+}

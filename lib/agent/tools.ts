@@ -1,0 +1,165 @@
+/** Tools: what a model may call. Whatever goes wrong in one becomes an observation that the model can act on, never an exception of the run. */
+import { z } from 'zod'
+
+import { parseOptions } from '../options.js'
+import type { SearchResult } from '../policy/observe.js'
+import { isMalformed } from '../text/tool_calls.js'
+import type { ParsedCall } from '../text/tool_calls.js'
+import type { Budget } from './budget.js'
+import type { AgentEvent } from './events.js'
+
+export interface ToolContext {
+  /** Aborted when the run ends, or this call has taken too long. */
+  readonly signal: AbortSignal
+  /** Unique in the run. */
+  readonly callId: string
+  /** @internal For agents that are called as tools. */
+  readonly agents?: { readonly budget: Budget; readonly siblings: number; emit(event: AgentEvent): void }
+}
+
+export interface ToolOptions<Parameters extends z.ZodObject, Value> {
+  /** What the model calls it: letters, digits, `_`, `-` and `.`. */
+  readonly name: string
+  readonly description: string
+  /** The arguments. Their descriptions go to the model with the schema. */
+  readonly parameters: Parameters
+  run(args: z.output<Parameters>, context: ToolContext): Value | Promise<Value>
+  /** Seconds after which a call is given up; default 60. */
+  readonly timeout?: number
+  /** Further attempts after a failure, 0.2 s, 0.4 s, … apart; default 0. */
+  readonly retries?: number
+  /** Whether calls of one turn run at the same time; default true. */
+  readonly parallel?: boolean
+  /** How the model reads a value; default: strings as they are, others as JSON. */
+  render?(value: Value): string
+  /**
+   * The value's search results, where it has some: they are ranked, and the poor ones left out (they stay in the archive). `undefined`:
+   * the value is not a list of results. Default: an array of objects with a title, snippet or url is one.
+   */
+  results?(value: Value): readonly SearchResult[] | undefined
+  /** The models read its results as they are, whatever is filtered; default false. */
+  readonly verbatim?: boolean
+}
+
+/** A tool as the runtime sees it. */
+export interface Tool {
+  readonly name: string
+  readonly description: string
+  /** JSON schema of the arguments. */
+  readonly schema: Readonly<Record<string, unknown>>
+  readonly timeout: number
+  readonly retries: number
+  readonly parallel: boolean
+  /** Nothing of its results is left out. */
+  readonly verbatim: boolean
+  /** Checks the arguments: those to run with, or what is wrong with them. */
+  check(args: unknown): { readonly args: unknown } | { readonly problem: string }
+  invoke(args: unknown, context: ToolContext): Promise<unknown>
+  render(value: unknown): string
+  results(value: unknown): readonly SearchResult[] | undefined
+}
+
+const toolSchema = z.object({
+  name: z.string().regex(/^[\w.-]{1,64}$/, 'expected 1 to 64 letters, digits, "_", "-" or "."'),
+  description: z.string().min(1),
+  timeout: z.number().positive().default(60),
+  retries: z.int().min(0).max(10).default(0),
+  parallel: z.boolean().default(true),
+  verbatim: z.boolean().default(false),
+})
+
+/** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` */
+export function defineTool<Parameters extends z.ZodObject, Value>(options: ToolOptions<Parameters, Value>): Tool {
+  const { name, description, timeout, retries, parallel, verbatim } = parseOptions(toolSchema, options, 'defineTool')
+  const { $schema: _dialect, ...schema } = z.toJSONSchema(options.parameters, { io: 'input' })
+  return {
+    name,
+    description,
+    schema,
+    timeout,
+    retries,
+    parallel,
+    verbatim,
+    check(args) {
+      const parsed = options.parameters.safeParse(args)
+      if (parsed.success) return { args: parsed.data }
+      const problems = parsed.error.issues.map(({ path, message }) => (path.length === 0 ? message : `${path.join('.')}: ${message}`))
+      return { problem: problems.join('; ') }
+    },
+    invoke: async (args, context) => await options.run(args as z.output<Parameters>, context),
+    render: (value) => (options.render === undefined ? renderValue(value) : options.render(value as Value)),
+    results: (value) => (options.results === undefined ? resultList(value) : options.results(value as Value)),
+  }
+}
+
+export function renderValue(value: unknown): string {
+  if (typeof value === 'string') return value
+  return value === undefined ? 'done' : JSON.stringify(value)
+}
+
+function resultList(value: unknown): readonly SearchResult[] | undefined {
+  if (!Array.isArray(value) || value.length === 0) return undefined
+  const like = (entry: unknown): boolean =>
+    typeof entry === 'object' && entry !== null && ['title', 'snippet', 'url'].some((key) => key in entry)
+  return value.every(like) ? (value as SearchResult[]) : undefined
+}
+
+/** What came of one call. `value` where it succeeded. */
+export type ToolOutcome = { readonly milliseconds: number } & (
+  | { readonly ok: true; readonly tool: Tool; readonly value: unknown }
+  | { readonly ok: false; readonly tool: string; readonly problem: string }
+)
+
+/** Runs one call to its end. Never rejects; when the signal is aborted it ends at once, whether or not the tool does. */
+export async function runCall(call: ParsedCall, tools: ReadonlyMap<string, Tool>, context: ToolContext): Promise<ToolOutcome> {
+  const started = performance.now()
+  const failed = (tool: string, problem: string): ToolOutcome => ({ ok: false, tool, problem, milliseconds: performance.now() - started })
+  if (isMalformed(call)) return failed('', `${call.error}. Write [{"name": "<tool>", "arguments": {...}}]`)
+  const tool = tools.get(call.name)
+  if (tool === undefined) return failed(call.name, `there is no tool "${call.name}": expected one of ${[...tools.keys()].join(', ')}`)
+  const checked = tool.check(call.arguments)
+  if ('problem' in checked) return failed(tool.name, `arguments of ${tool.name}: ${checked.problem}`)
+  for (let attempt = 0; ; ++attempt) {
+    try {
+      const value = await within(tool, (signal) => tool.invoke(checked.args, { ...context, signal }), context.signal)
+      return { ok: true, tool, value, milliseconds: performance.now() - started }
+    } catch (error) {
+      const last = attempt >= tool.retries || context.signal.aborted
+      if (last) return failed(tool.name, error instanceof Error ? error.message : String(error))
+      await pause(200 * 2 ** attempt, context.signal)
+    }
+  }
+}
+
+/** Runs `work` until it ends, the tool's time is over, or the signal is aborted. No timer or listener stays. */
+async function within<T>(tool: Tool, work: (signal: AbortSignal) => Promise<T>, outer: AbortSignal): Promise<T> {
+  const controller = new AbortController()
+  return await new Promise<T>((resolve, reject) => {
+    const end = (reason: unknown): void => {
+      controller.abort(reason)
+      settle()
+      reject(reason)
+    }
+    const abort = (): void => end(outer.reason)
+    const timer = setTimeout(() => end(new Error(`${tool.name} took more than ${tool.timeout} s`)), tool.timeout * 1000)
+    const settle = (): void => {
+      clearTimeout(timer)
+      outer.removeEventListener('abort', abort)
+    }
+    if (outer.aborted) return abort()
+    outer.addEventListener('abort', abort, { once: true })
+    work(controller.signal).then(resolve, reject).finally(settle)
+  })
+}
+
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, milliseconds)
+    signal.addEventListener('abort', end, { once: true })
+  })
+}

@@ -1,0 +1,182 @@
+/**
+ * What an agent has seen, thought and done, as typed steps. The log only grows. The context, which is what the models read, is the log
+ * but for observations that a memory step has replaced; between two such swaps it only grows too, so the KV of every turn is kept.
+ */
+import type { Message } from '../options.js'
+import type { Which } from '../policy/route.js'
+import { isMalformed } from '../text/tool_calls.js'
+import type { ParsedCall } from '../text/tool_calls.js'
+
+export interface ToolCall {
+  /** Unique in the transcript. */
+  readonly id: string
+  readonly call: ParsedCall
+}
+
+export type Step = { readonly id: string } & (
+  | { readonly kind: 'system'; readonly text: string }
+  | { readonly kind: 'query'; readonly text: string; readonly by: 'user' | 'agent' }
+  /** Thinking and text of a turn; `raw` is what the model wrote, markers included. */
+  | { readonly kind: 'think'; readonly turn: number; readonly model: Which; readonly text: string; readonly raw: string }
+  | { readonly kind: 'act'; readonly turn: number; readonly model: Which; readonly calls: readonly ToolCall[]; readonly raw: string }
+  | { readonly kind: 'answer'; readonly turn: number; readonly model: Which; readonly text: string; readonly raw: string }
+  | {
+      readonly kind: 'observation'
+      readonly turn: number
+      /** The call it answers, and its tool; '' for a call that could not be read. */
+      readonly call: string
+      readonly tool: string
+      /** What the models read; the full text is in the archive under `ref`. */
+      readonly text: string
+      readonly ref: string | undefined
+      readonly ok: boolean
+    }
+  /** Stands in the context for the observations it replaces, behind `after`, as an assistant turn with this text. */
+  | { readonly kind: 'memory'; readonly text: string; readonly replaces: readonly string[]; readonly after: string }
+)
+
+export type StepOf<Kind extends Step['kind']> = Extract<Step, { kind: Kind }>
+type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never
+export type NewStep = WithoutId<Step>
+
+/** A message as a session gets it. Messages with the same key are the same. */
+export interface TranscriptMessage extends Message {
+  readonly key: string
+  /** The steps it was made of. */
+  readonly steps: readonly Step[]
+}
+
+/** How steps become messages. */
+export interface Rendering {
+  /** After every text of users and tools: openPangu's ` /no_think`, or nothing. */
+  readonly suffix: string
+}
+
+export interface TranscriptRecord {
+  readonly version: 1
+  readonly steps: readonly Step[]
+}
+
+export class Transcript {
+  readonly #rendering: Rendering
+  readonly #log: Step[] = []
+  #context: Step[] = []
+  #messages: TranscriptMessage[] = []
+  #epoch = 0
+
+  constructor(rendering: Rendering) {
+    this.#rendering = rendering
+  }
+
+  /** @throws {TypeError} for a record of another version. */
+  static from(record: TranscriptRecord, rendering: Rendering): Transcript {
+    if (record.version !== 1) throw new TypeError(`transcript: expected version 1, got ${JSON.stringify(record.version)}`)
+    const transcript = new Transcript(rendering)
+    for (const step of record.steps) transcript.#insert(step)
+    return transcript
+  }
+
+  add<Kind extends NewStep['kind']>(step: Extract<NewStep, { kind: Kind }>): StepOf<Kind> {
+    const added = { ...step, id: step.kind === 'memory' ? this.nextMemoryId : `s${this.#log.length + 1}` } as unknown as StepOf<Kind>
+    this.#insert(added)
+    return added
+  }
+
+  /** The id that the next memory step will have, whatever other steps come before it. */
+  get nextMemoryId(): string {
+    return `m${this.#epoch + 1}`
+  }
+
+  /** Every step there ever was. */
+  get log(): readonly Step[] {
+    return this.#log
+  }
+
+  /** What the models read. */
+  get context(): readonly Step[] {
+    return this.#context
+  }
+
+  /** Counts the swaps: the context only grows while this stays the same. */
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  /** The context as messages: append-only within an epoch, the last one still open while a turn is being added. */
+  get messages(): readonly TranscriptMessage[] {
+    return this.#messages
+  }
+
+  /** The context as it would be with this memory in it; `memory` is not added. Later steps come behind, so it only grows as well. */
+  messagesWith(memory: StepOf<'memory'>): TranscriptMessage[] {
+    return this.#render(withMemory(this.#context, memory))
+  }
+
+  toJSON(): TranscriptRecord {
+    return { version: 1, steps: this.#log }
+  }
+
+  #insert(step: Step): void {
+    this.#log.push(step)
+    if (step.kind === 'memory') {
+      this.#context = withMemory(this.#context, step)
+      this.#messages = this.#render(this.#context)
+      ++this.#epoch
+    } else {
+      this.#context.push(step)
+      this.#addTo(this.#messages, step)
+    }
+  }
+
+  #render(steps: readonly Step[]): TranscriptMessage[] {
+    const messages: TranscriptMessage[] = []
+    for (const step of steps) this.#addTo(messages, step)
+    return messages
+  }
+
+  #addTo(messages: TranscriptMessage[], step: Step): void {
+    const last = messages.at(-1)
+    const before = last?.steps.at(-1)
+    if (last !== undefined && before !== undefined && isTurn(step) && isTurn(before) && step.turn === before.turn) {
+      messages[messages.length - 1] = { ...last, content: last.content + step.raw, steps: [...last.steps, step] }
+    } else {
+      messages.push({ ...this.#message(step), key: step.id, steps: [step] })
+    }
+  }
+
+  #message(step: Step): Message {
+    if (isTurn(step)) return { role: 'assistant', content: step.raw }
+    if (step.kind === 'system') return { role: 'system', content: step.text }
+    if (step.kind === 'query') return { role: 'user', content: step.text + this.#rendering.suffix }
+    if (step.kind === 'observation') return { role: 'tool', content: step.text + this.#rendering.suffix }
+    return { role: 'assistant', content: step.text }
+  }
+}
+
+export function isTurn(step: Step): step is StepOf<'think'> | StepOf<'act'> | StepOf<'answer'> {
+  return step.kind === 'think' || step.kind === 'act' || step.kind === 'answer'
+}
+
+/** The context without what the memory replaces, the memory after the step it names (or where that one was, if it goes as well). */
+function withMemory(context: readonly Step[], memory: StepOf<'memory'>): Step[] {
+  const gone = new Set(memory.replaces)
+  const result: Step[] = []
+  let placed = false
+  for (const step of context) {
+    if (!gone.has(step.id)) result.push(step)
+    if (step.id === memory.after) {
+      result.push(memory)
+      placed = true
+    }
+  }
+  if (!placed) throw new Error(`transcript: memory after ${memory.after}, which is not in the context`)
+  return result
+}
+
+/** The calls of an act step in short, for people and for memories: `search(query: "a")`. */
+export function describeCall(call: ParsedCall, limit = 160): string {
+  if (isMalformed(call)) return 'an unreadable call'
+  const list = Object.entries(call.arguments).map(([key, value]) => `${key}: ${JSON.stringify(value) ?? 'undefined'}`)
+  const text = `${call.name}(${list.join(', ')})`
+  return text.length <= limit ? text : `${text.slice(0, limit - 1)}…`
+}
