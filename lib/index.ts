@@ -3,7 +3,8 @@ export { AgentInferError, errorCodes } from './errors.js'
 export type { ErrorCode } from './errors.js'
 export { Engine } from './engine/engine.js'
 export type { EngineInfo } from './engine/engine.js'
-export type { LoopStats } from './engine/loop.js'
+export type { CacheMiss, MissCause } from './engine/miss.js'
+export type { EngineHealth, EngineStats, TimeSummary } from './engine/stats.js'
 export { Session } from './engine/session.js'
 export type { PrefillResult, SessionStats } from './engine/session.js'
 export type { FinishReason, GenerationResponse, Timings, Usage } from './engine/request.js'
@@ -21,7 +22,10 @@ export type {
   SessionOptions,
   SessionPrefillOptions,
 } from './options.js'
-export type { SessionActivity } from './policy/types.js'
+export { schedulerNames } from './policy/schedulers.js'
+export type { SchedulerName } from './policy/schedulers.js'
+export { firstCome, longestPrefix, responseRatio, shortestPrompt, shortestUncached } from './policy/baselines.js'
+export type { BaselineOptions } from './policy/baselines.js'
 export { AgentSched, agentSchedDefaults } from './policy/schedule.js'
 export type { AgentSchedOptions } from './policy/schedule.js'
 export { turns } from './policy/shadow_price.js'
@@ -36,6 +40,7 @@ export type {
   RequestView,
   Retention,
   Scheduler,
+  SessionActivity,
   SessionView,
   Snapshot,
 } from './policy/types.js'

@@ -13,6 +13,7 @@ export const contract = {
   planRow: ['sequence', 'tokens', 'draftLimit'],
   planPreempt: ['sequence'],
   planRetain: ['session', 'retentionClass', 'expiresAt'],
+  planPrefetch: ['session'],
   outcome: [
     'sequence', 'kind', 'computed', 'emitted', 'finish', 'drafted', 'accepted', 'blocks', 'cachedTokens', 'error',
   ],
@@ -63,6 +64,7 @@ export interface StepPlan {
   rows: Int32Array
   preempt?: Int32Array
   retain?: Float64Array
+  prefetch?: Int32Array
   probe?: Int32Array
   demand?: boolean
 }

@@ -2,6 +2,13 @@
 import { z } from 'zod'
 
 import { AgentInferError } from './errors.js'
+import { defaultScheduler, schedulerNames } from './policy/schedulers.js'
+import type { Scheduler } from './policy/types.js'
+
+function isScheduler(value: unknown): value is Scheduler {
+  const { name, plan } = (value ?? {}) as Partial<Record<keyof Scheduler, unknown>>
+  return typeof name === 'string' && typeof plan === 'function'
+}
 
 const positive = () => z.int().positive()
 
@@ -32,6 +39,12 @@ export const engineOptionsSchema = z.strictObject({
   maxSequences: z.int().min(1).max(1024).default(64),
   /** Requests that may wait; more are refused with `ERR_BUSY`. */
   maxQueue: z.int().min(1).default(1024),
+  /** Who runs next: a scheduler by name (see lib/policy/schedulers.ts), or your own. */
+  scheduler: z
+    .union([z.enum(schedulerNames), z.custom<Scheduler>(isScheduler)], {
+      error: `expected one of ${schedulerNames.map((name) => `'${name}'`).join(', ')}, or a scheduler { name, plan }`,
+    })
+    .default(defaultScheduler),
   /** Aborts loading; the returned promise rejects with the signal's reason. */
   signal: z.instanceof(AbortSignal).optional(),
   /** Called while the checkpoint is read, with bytes done and in total. */

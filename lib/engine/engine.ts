@@ -10,13 +10,16 @@ import type {
 import { engineOptionsSchema, generateOptionsSchema, parseOptions } from '../options.js'
 import type { EngineOptions, GenerateOptions, SessionOptions } from '../options.js'
 import { loadChatTemplate } from '../text/chat_template.js'
+import { makeScheduler } from '../policy/schedulers.js'
+import type { Scheduler } from '../policy/types.js'
 import type { LoadedChatTemplate } from '../text/chat_template.js'
 import { Intake } from './intake.js'
 import { StepLoop } from './loop.js'
-import type { LoopStats } from './loop.js'
+import { TemplateMemory } from './miss.js'
 import { promptTokens } from './prompt.js'
 import { Session } from './session.js'
 import { Sessions } from './sessions.js'
+import type { EngineHealth, EngineStats } from './stats.js'
 import type { GenerationStream } from './stream.js'
 
 /** Facts about an open engine: the model, where it runs, and what it took (bytes). */
@@ -34,15 +37,17 @@ export class Engine implements AsyncDisposable {
   readonly #intake: Intake
   readonly #loop: StepLoop
   readonly #sessions = new Sessions()
+  readonly #templates = new TemplateMemory()
   readonly #closed: Promise<void>
   #closing = false
 
-  private constructor(parts: Opened, tokenizer: NativeTokenizer, templates: LoadedChatTemplate, maxQueue: number) {
+  private constructor(parts: Opened, tokenizer: NativeTokenizer, templates: LoadedChatTemplate, loop: { maxQueue: number; scheduler: Scheduler }) {
     this.info = { ...parts.info, device: 'cpu' }
     this.#native = parts.native
     this.#closed = parts.closed
-    const { maxBatchTokens, maxSequences } = parts.info
-    this.#loop = new StepLoop(parts.native, { maxBatchTokens, maxSequences, maxQueue })
+    const { maxBatchTokens, maxSequences, blockSize, blocks, hostBlocks } = parts.info
+    const limits = { maxBatchTokens, maxSequences, blockSize }
+    this.#loop = new StepLoop(parts.native, this.#sessions, { limits, blocks, hostBlocks, ...loop })
     this.#intake = new Intake(tokenizer, parts.info, templates, this.#loop)
     parts.route({
       result: (result) => this.#loop.result(result),
@@ -60,7 +65,8 @@ export class Engine implements AsyncDisposable {
     const resolved = parseOptions(engineOptionsSchema, options, 'Engine.open')
     resolved.signal?.throwIfAborted()
     const addon = native()
-    const { model, device: _device, signal, onProgress, maxQueue, ...rest } = resolved
+    const { model, device: _device, signal, onProgress, maxQueue, scheduler: chosen, ...rest } = resolved
+    const scheduler = makeScheduler(chosen)
     const nativeOptions = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
     const opening = openNative({ folder: model, ...nativeOptions }, onProgress, signal)
     opening.catch(() => undefined) // it may fail before it is awaited below
@@ -68,7 +74,7 @@ export class Engine implements AsyncDisposable {
       const [tokenizer, templates] = await Promise.all([addon.openTokenizer(model), loadChatTemplate(model)])
       const parts = await opening
       signal?.throwIfAborted()
-      return new Engine(parts, tokenizer, templates, maxQueue)
+      return new Engine(parts, tokenizer, templates, { maxQueue, scheduler })
     } catch (error) {
       // The tokenizer failed, or loading was aborted: let the engine go as well.
       await opening.then((parts) => parts.native.close()).catch(() => undefined)
@@ -83,7 +89,9 @@ export class Engine implements AsyncDisposable {
   generate(options: GenerateOptions): GenerationStream {
     const resolved = parseOptions(generateOptionsSchema, options, 'generate')
     this.#assertOpen()
-    return this.#intake.start(resolved, { tenant: resolved.tenant }, async () => {
+    const { tenant, messages, chatTemplate } = resolved
+    const templateChanged = this.#templates.changed(tenant, messages?.[0], chatTemplate)
+    return this.#intake.start(resolved, { tenant, templateChanged }, async () => {
       const tokens = await promptTokens(resolved, this.#intake.tokenizer, (override) => this.#intake.template(override))
       this.#assertOpen()
       return tokens
@@ -98,7 +106,13 @@ export class Engine implements AsyncDisposable {
   session(options: SessionOptions = {}): Session {
     this.#assertOpen()
     return new Session(
-      { intake: this.#intake, loop: this.#loop, sessions: this.#sessions, assertOpen: () => this.#assertOpen() },
+      {
+        intake: this.#intake,
+        loop: this.#loop,
+        sessions: this.#sessions,
+        templates: this.#templates,
+        assertOpen: () => this.#assertOpen(),
+      },
       options,
     )
   }
@@ -117,11 +131,13 @@ export class Engine implements AsyncDisposable {
     }
   }
 
-  stats(): LoopStats {
+  /** What it did and does; cheap enough to ask for every second. */
+  stats(): EngineStats {
     return this.#loop.stats()
   }
 
-  health(): ReturnType<StepLoop['health']> {
+  /** Whether it makes progress. A device error makes it unhealthy for good: close it and open another. */
+  health(): EngineHealth {
     return this.#loop.health()
   }
 
@@ -130,7 +146,7 @@ export class Engine implements AsyncDisposable {
     if (!this.#closing) {
       this.#closing = true
       this.#native.ref()
-      this.#loop.failAll(new AgentInferError('ERR_CLOSED', 'the engine was closed'))
+      this.#loop.close(new AgentInferError('ERR_CLOSED', 'the engine was closed'))
       this.#native.close()
     }
     await this.#closed

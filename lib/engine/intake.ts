@@ -21,6 +21,8 @@ export interface Asker {
   tenant: string
   session?: number
   priority?: number
+  /** Its chat was last rendered with another template. */
+  templateChanged?: boolean
   onEnd?: (request: Request) => void
 }
 
@@ -58,7 +60,7 @@ export class Intake {
     const stream = new GenerationStream(() => {
       abandoned = true
       if (request === undefined) return
-      this.#loop.remove(request.id)
+      this.#loop.remove(request.id, 'aborted')
       request.finish('abort', performance.now())
     })
     const work = async (): Promise<void> => {
@@ -94,10 +96,13 @@ export class Intake {
       tenant: asker.tenant,
       salt: this.#salt(asker.tenant),
       session: asker.session,
+      templateChanged: asker.templateChanged ?? false,
       stream,
+      tokenizer: this.tokenizer,
       detokenizer: this.tokenizer.detokenizer(!options.keepSpecial),
       stopText: new StopText(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? [])),
       createdAt,
+      deadline: options.deadline === undefined ? undefined : createdAt / 1000 + options.deadline,
       ...(asker.onEnd !== undefined && { onEnd: asker.onEnd }),
     })
   }
@@ -105,14 +110,15 @@ export class Intake {
   /** Ends the request when its signal or its deadline says so. */
   #endWith(request: Request, { signal, deadline }: GenerationOptions): void {
     if (signal === undefined && deadline === undefined) return
-    const end = (error: unknown): void => {
-      this.#loop.remove(request.id)
+    const end = (why: 'aborted' | 'failed', error: unknown): void => {
+      this.#loop.remove(request.id, why)
       request.fail(error)
     }
-    const abort = (): void => end(signal?.reason)
+    const abort = (): void => end('aborted', signal?.reason)
     signal?.addEventListener('abort', abort, { once: true })
-    const late = (): void => end(new AgentInferError('ERR_DEADLINE', `not done ${deadline} s after it was asked for`))
-    const timer = deadline === undefined ? undefined : setTimeout(late, Math.min(deadline * 1000, 2 ** 31 - 1))
+    const late = (): void => end('failed', new AgentInferError('ERR_DEADLINE', `not done ${deadline} s after it was asked for`))
+    const left = deadline === undefined ? 0 : Math.max(0, request.init.createdAt + deadline * 1000 - performance.now())
+    const timer = deadline === undefined ? undefined : setTimeout(late, Math.min(left, 2 ** 31 - 1))
     const settle = (): void => {
       signal?.removeEventListener('abort', abort)
       clearTimeout(timer)

@@ -1,69 +1,104 @@
-/** The step loop: drain results, deliver tokens, plan, step. One step is in flight at a time. */
+/**
+ * The step loop: apply a result, plan, send the next step off, then deliver text while it runs. One step is in flight at a time.
+ * Decisions are the scheduler's; what it says is checked, and a scheduler that breaks a rule or throws fails the requests it was asked
+ * about, not the engine.
+ */
 import { AgentInferError, fromNative } from '../errors.js'
-import type { NativeEngine, SequenceSpec, StepResult } from '../native.js'
-import { contract, OutcomeKind } from '../native.js'
-import { planFirstCome, preemptionVictim } from '../policy/first_come.js'
-import type { PlanLimits } from '../policy/first_come.js'
+import type { NativeEngine, StepPlan, StepResult } from '../native.js'
+import { contract, Finish, OutcomeKind } from '../native.js'
+import { preemptionVictim } from '../policy/baselines.js'
+import type { DemandView, Plan, PlanLimits, PoolView, Scheduler, Snapshot } from '../policy/types.js'
+import { checkPlan } from './plan_check.js'
 import { readLogprobs } from './request.js'
-import type { Request } from './request.js'
+import type { Emission, LiveView, Request } from './request.js'
+import type { Sessions } from './sessions.js'
+import { Counters, Durations } from './stats.js'
+import type { EngineHealth, EngineStats } from './stats.js'
 
-const stride = contract.outcome.length
-const field = Object.fromEntries(contract.outcome.map((name, index) => [name, index])) as Record<
-  (typeof contract.outcome)[number],
-  number
->
+type Fields<Names extends readonly string[]> = Record<Names[number], number>
+const positions = <const Names extends readonly string[]>(names: Names): Fields<Names> =>
+  Object.fromEntries(names.map((name, index) => [name, index])) as Fields<Names>
+const outcome = positions(contract.outcome)
+const probe = positions(contract.probe)
+const miss = positions(contract.miss)
+const pool = positions(contract.pool)
+const demand = positions(contract.demand)
+const totalPhase = contract.phases.indexOf('total')
 
-export interface LoopStats {
-  running: number
-  waiting: number
-  steps: number
-  /** KV blocks. */
-  pool: { total: number; free: number; cached: number; used: number }
-  preemptions: number
-  /** Of the last step, milliseconds by phase. */
-  phases: Record<(typeof contract.phases)[number], number>
-  /** Milliseconds between a step's result and the next step's plan, summed over steps. */
-  planning: number
+/** Steps in which nobody found room before the loop itself makes some: for schedulers that never preempt. */
+const stuckSteps = 4
+/** Milliseconds before a scheduler that planned nothing though requests wait is asked again; doubled each time. */
+const patience = { first: 1, last: 64 }
+
+export interface LoopOptions {
+  readonly limits: PlanLimits
+  /** Blocks of the pool and the host tier. */
+  readonly blocks: number
+  readonly hostBlocks: number
+  readonly maxQueue: number
+  readonly scheduler: Scheduler
 }
 
 export class StepLoop {
   readonly #native: NativeEngine
-  readonly #limits: PlanLimits
-  readonly #maxQueue: number
+  readonly #options: LoopOptions
+  readonly #scheduler: Scheduler
+  readonly #sessions: Sessions
   /** All live requests, in order of arrival. */
   readonly #requests = new Map<number, Request>()
+  readonly #counters = new Counters()
+  readonly #times = { native: new Durations(), planning: new Durations(), crossing: new Durations(), delivery: new Durations() }
+  #closed = false
   #inFlight = false
+  #sentAt = 0
   #scheduled = false
-  /** No request is started until something gives room. */
-  #full = false
+  #retry: NodeJS.Timeout | undefined
+  #retryAfter = patience.first
+  /** The last step only looked: it had no rows. */
+  #looked = false
+  /** Steps in a row that had rows and committed none. */
+  #stuck = 0
   #unhealthy: string | undefined
   #lastProgress = 0
-  #steps = 0
-  #preemptions = 0
-  #planning = 0
-  #pool: Int32Array = new Int32Array(contract.pool.length)
+  /** Of the last result. */
+  #pool: PoolView & { readonly evicted: number }
+  #demand: DemandView = { pinned: 0, evictable: 0, host: 0, fresh: 0 }
   #phases: Float64Array = new Float64Array(contract.phases.length)
+  #deferred: number[] = []
+  #plan: Pick<Plan, 'reasons' | 'figures'> = { reasons: new Map() }
+  /** For the next step, beside its plan. */
+  readonly #toPreempt: number[] = []
+  readonly #toRetain: number[] = []
+  /** Sessions whose retention their owner has chosen, until when: the scheduler does not change it. */
+  readonly #chosen = new Map<number, number>()
+  #deliveries: { request: Request; emission: Emission }[] = []
 
-  constructor(native: NativeEngine, limits: PlanLimits & { maxQueue: number }) {
+  constructor(native: NativeEngine, sessions: Sessions, options: LoopOptions) {
     this.#native = native
-    this.#limits = limits
-    this.#maxQueue = limits.maxQueue
+    this.#options = options
+    this.#scheduler = options.scheduler
+    this.#sessions = sessions
+    const { blocks, hostBlocks } = options
+    this.#pool = { total: blocks, free: blocks, cached: 0, used: 0, hostTotal: hostBlocks, hostFree: hostBlocks, evicted: 0 }
+    sessions.onChange = () => this.#schedule()
   }
 
-  /** @throws {AgentInferError} `ERR_BUSY`, `ERR_DEVICE` when the device has failed. */
+  /** @throws {AgentInferError} `ERR_BUSY`, `ERR_DEVICE` when the device has failed, `ERR_CLOSED`. */
   add(request: Request): void {
+    if (this.#closed) throw new AgentInferError('ERR_CLOSED', 'the engine is closed')
     if (this.#unhealthy !== undefined) throw new AgentInferError('ERR_DEVICE', `the engine failed: ${this.#unhealthy}`)
-    if (this.#requests.size >= this.#maxQueue + this.#limits.maxSequences)
-      throw new AgentInferError('ERR_BUSY', `the queue is full: ${this.#requests.size} requests, maxQueue ${this.#maxQueue}`)
-    const { init } = request
-    const { id, tokens, maxTokens, sampling, salt, session } = init
-    const spec: SequenceSpec = { id, tokens, maxTokens, sampling, salt, ...(session !== undefined && { session }) }
+    const { maxQueue, limits } = this.#options
+    if (this.#requests.size >= maxQueue + limits.maxSequences)
+      throw new AgentInferError('ERR_BUSY', `the queue is full: ${this.#requests.size} requests, maxQueue ${maxQueue}`)
     if (this.#requests.size === 0) {
       this.#native.ref()
       this.#lastProgress = performance.now()
     }
+    request.view.arrivedAt = this.now()
+    request.view.prefilledAtArrival = this.#counters.prefilled
     this.#requests.set(request.id, request)
-    this.#native.add(spec)
+    this.#native.add(request.spec())
+    this.#retryAfter = patience.first
     this.#schedule()
   }
 
@@ -72,151 +107,241 @@ export class StepLoop {
     return performance.now() / 1000
   }
 
-  /** Takes a request out; its stream must have been ended by the caller. */
-  remove(id: number): void {
+  /** Takes a request out; its stream must be ended by the caller. */
+  remove(id: number, why: 'aborted' | 'failed'): void {
     if (!this.#requests.delete(id)) return
+    this.#counters[why] += 1
     this.#native.remove(id)
-    this.#full = false
     this.#idle()
+    this.#schedule()
   }
 
   /** Blocks of higher classes are evicted after all of lower ones; `expiresAt` in seconds on the clock of the plans. */
   retain(session: number, retentionClass: number, expiresAt: number): void {
+    this.#chosen.set(session, expiresAt)
     this.#toRetain.push(session, retentionClass, expiresAt)
     this.#schedule()
   }
 
   /** The session will not come back. */
   forget(session: number): void {
+    this.#chosen.delete(session)
     this.#native.forget(session)
   }
 
   rejected(id: number, error: unknown): void {
-    this.#requests.get(id)?.fail(fromNative(error))
+    const request = this.#requests.get(id)
+    if (request === undefined) return
     this.#requests.delete(id)
+    this.#counters.failed += 1
+    request.fail(fromNative(error))
     this.#idle()
   }
 
-  failAll(error: unknown): void {
-    for (const request of this.#requests.values()) request.fail(error)
-    this.#requests.clear()
+  /** Fails what is there; no step is sent any more. */
+  close(error: unknown): void {
+    this.#closed = true
+    clearTimeout(this.#retry)
+    this.#failAll(error)
   }
 
-  /** Forward progress, not liveness: how long ago the last step ended while work was there. */
-  health(): { healthy: boolean; reason: string | undefined; stalledMs: number } {
-    const stalledMs = this.#requests.size === 0 ? 0 : performance.now() - this.#lastProgress
-    return { healthy: this.#unhealthy === undefined, reason: this.#unhealthy, stalledMs }
+  health(): EngineHealth {
+    const queued = this.#requests.size
+    const stalledMs = queued === 0 ? 0 : performance.now() - this.#lastProgress
+    return { healthy: this.#unhealthy === undefined, reason: this.#unhealthy, stalledMs, queued }
   }
 
-  stats(): LoopStats {
-    const [total = 0, free = 0, cached = 0, used = 0] = this.#pool
-    const running = this.#started().length
+  stats(): EngineStats {
+    const { steps, preemptions, finished, aborted, failed, promptTokens, cachedTokens, computedTokens, generatedTokens } = this.#counters
+    const { hostTotal, hostFree, ...device } = this.#pool
+    let running = 0
+    for (const { view } of this.#requests.values()) running += Number(view.started)
+    const reasons: Record<string, number> = {}
+    for (const [id, reason] of this.#plan.reasons) if (this.#requests.has(id)) reasons[reason] = (reasons[reason] ?? 0) + 1
+    const { native, planning, crossing, delivery } = this.#times
     return {
       running,
       waiting: this.#requests.size - running,
-      steps: this.#steps,
-      pool: { total, free, cached, used },
-      preemptions: this.#preemptions,
-      phases: Object.fromEntries(contract.phases.map((name, i) => [name, this.#phases[i] ?? 0])) as LoopStats['phases'],
-      planning: this.#planning,
+      sessions: this.#sessions.count,
+      steps,
+      pool: device,
+      host: { total: hostTotal, free: hostFree },
+      requests: { finished, aborted, failed },
+      tokens: { prompt: promptTokens, cached: cachedTokens, computed: computedTokens, generated: generatedTokens },
+      hitRate: promptTokens === 0 ? 0 : cachedTokens / promptTokens,
+      preemptions,
+      phases: Object.fromEntries(contract.phases.map((name, i) => [name, this.#phases[i] ?? 0])) as EngineStats['phases'],
+      stepTimes: {
+        native: native.summary(),
+        planning: planning.summary(),
+        crossing: crossing.summary(),
+        delivery: delivery.summary(),
+      },
+      sched: {
+        scheduler: this.#scheduler.name,
+        reasons,
+        figures: this.#plan.figures ?? {},
+        history: this.#scheduler.history?.() ?? [],
+      },
     }
   }
 
   result(result: StepResult): void {
     const now = performance.now()
+    const native = result.phases[totalPhase]!
     this.#inFlight = false
-    this.#steps += 1
+    this.#counters.steps += 1
     this.#lastProgress = now
-    this.#pool = result.pool
     this.#phases = result.phases
-    this.#deliver(result, now)
+    this.#times.native.add(native)
+    this.#times.crossing.add(now - this.#sentAt - native)
+    this.#see(result)
+    this.#apply(result, now - native, now)
     if (result.unhealthy !== undefined) {
       this.#unhealthy = result.unhealthy
-      this.failAll(new AgentInferError('ERR_DEVICE', `the engine failed: ${result.unhealthy}`))
+      this.#failAll(new AgentInferError('ERR_DEVICE', `the engine failed: ${result.unhealthy}`))
     }
-    this.#idle()
     this.#step()
-    this.#planning += performance.now() - now
+    const planned = performance.now()
+    this.#times.planning.add(planned - now)
+    this.#deliver(now)
+    this.#times.delivery.add(performance.now() - planned)
+    this.#idle()
   }
 
-  #deliver(result: StepResult, now: number): void {
+  /** What came up for the next plan and for reports. */
+  #see({ pool: p, demand: d, probes, misses }: StepResult): void {
+    this.#pool = {
+      total: p[pool.total]!,
+      free: p[pool.free]!,
+      cached: p[pool.cached]!,
+      used: p[pool.used]!,
+      hostTotal: p[pool.hostTotal]!,
+      hostFree: p[pool.hostFree]!,
+      evicted: p[pool.evicted]!,
+    }
+    this.#demand = {
+      pinned: d[demand.pinned]!,
+      evictable: d[demand.evictable]!,
+      host: d[demand.host]!,
+      fresh: d[demand.fresh]!,
+    }
+    for (let i = 0; i < probes.length; i += contract.probe.length) {
+      const request = this.#requests.get(probes[i + probe.sequence]!)
+      if (request === undefined) continue
+      request.view.probe = {
+        hitTokens: probes[i + probe.hitTokens]!,
+        pinned: probes[i + probe.pinned]!,
+        evictable: probes[i + probe.evictable]!,
+        host: probes[i + probe.host]!,
+        need: probes[i + probe.need]!,
+        group: probes[i + probe.group]!,
+      }
+    }
+    for (let i = 0; i < misses.length; i += contract.miss.length) {
+      const request = this.#requests.get(misses[i + miss.sequence]!)
+      if (request === undefined) continue
+      request.miss ??= [misses[i + miss.cause]!, misses[i + miss.index]!, misses[i + miss.token]!, misses[i + miss.indexed]!]
+    }
+  }
+
+  #apply(result: StepResult, begunAt: number, now: number): void {
+    const { outcomes } = result
+    this.#deferred = []
     let at = 0
-    let deferredRunning = false
-    for (let i = 0; i < result.outcomes.length; i += stride) {
-      const outcome = result.outcomes.subarray(i, i + stride)
-      const emitted = outcome[field.emitted]!
-      const request = this.#requests.get(outcome[field.sequence]!)
-      if (request !== undefined) deferredRunning = this.#apply(request, outcome, result, at, now) || deferredRunning
+    let committed = false
+    for (let i = 0; i < outcomes.length; i += contract.outcome.length) {
+      const emitted = outcomes[i + outcome.emitted]!
+      const kind = outcomes[i + outcome.kind]
+      committed ||= kind !== OutcomeKind.deferred
+      const request = this.#requests.get(outcomes[i + outcome.sequence]!)
+      if (request !== undefined) {
+        if (kind === OutcomeKind.committed) this.#committed(request, outcomes.subarray(i, i + contract.outcome.length), result, at, begunAt, now)
+        else if (kind === OutcomeKind.deferred) this.#foundNoRoom(request)
+        else this.#failed(request, result.errors?.[outcomes[i + outcome.error]!])
+      }
       at += emitted
     }
-    if (deferredRunning) this.#preempt()
+    if (outcomes.length > 0) this.#stuck = committed ? 0 : this.#stuck + 1
   }
 
-  /** Returns true when a running request found no room. */
-  #apply(request: Request, outcome: Int32Array, result: StepResult, at: number, now: number): boolean {
-    switch (outcome[field.kind]) {
-      case OutcomeKind.committed:
-        return this.#committed(request, outcome, result, at, now)
-      case OutcomeKind.deferred:
-        if (request.started) return true
-        this.#full = true
-        return false
-      case OutcomeKind.failed:
-        request.fail(fromNative(result.errors?.[outcome[field.error]!]))
-        break
-      default:
-        request.fail(new AgentInferError('ERR_INTERNAL', `sequence ${request.id} was lost`))
+  #committed(request: Request, record: Int32Array, result: StepResult, at: number, begunAt: number, now: number): void {
+    const { view } = request
+    const computed = record[outcome.computed]!
+    const from = view.started ? view.computed : record[outcome.cachedTokens]!
+    if (!view.started) {
+      if (request.cached === undefined) {
+        this.#counters.promptTokens += view.promptTokens
+        this.#counters.cachedTokens += from
+      }
+      request.start(begunAt, from)
     }
-    this.#drop(request)
-    return false
-  }
-
-  #committed(request: Request, outcome: Int32Array, result: StepResult, at: number, now: number): false {
-    if (!request.started) {
-      request.start(now - result.phases[contract.phases.indexOf('total')]!)
-      request.cachedTokens = outcome[field.cachedTokens]!
-    }
-    request.computed = outcome[field.computed]!
-    const emitted = outcome[field.emitted]!
-    if (emitted === 0) return false
+    this.#counters.computedTokens += computed - from
+    if (view.known - from > 1) this.#counters.prefilled += Math.min(computed, view.known) - from
+    view.computed = computed
+    const emitted = record[outcome.emitted]!
+    if (emitted === 0) return
+    view.known += emitted
+    view.remaining -= emitted
+    this.#counters.generatedTokens += emitted
+    const finish = record[outcome.finish]!
     const { sampling } = request.init
-    const stopped = request.emit(
-      {
-        tokens: result.tokens.subarray(at, at + emitted),
-        finish: outcome[field.finish]!,
-        logprobs: sampling.logprobs === true ? readLogprobs(result, at, emitted, sampling.topLogprobs ?? 0) : undefined,
-      },
-      now,
-    )
-    if (stopped) this.#native.remove(request.id)
-    if (request.ended) this.#drop(request)
-    return false
-  }
-
-  #drop(request: Request): void {
+    const emission = {
+      tokens: result.tokens.subarray(at, at + emitted),
+      finish,
+      logprobs: sampling.logprobs === true ? readLogprobs(result, at, emitted, sampling.topLogprobs ?? 0) : undefined,
+    }
+    if (request.endsByText) {
+      if (this.#emit(request, emission, now)) this.#native.remove(request.id)
+    } else {
+      this.#deliveries.push({ request, emission })
+    }
+    if (finish === Finish.none && !request.over) return
+    request.over = true
     this.#requests.delete(request.id)
-    this.#full = false
+    this.#counters.finished += 1
   }
 
-  #started(): Request[] {
-    return Array.from(this.#requests.values()).filter((request) => request.started)
+  #foundNoRoom({ view }: Request): void {
+    if (view.started) this.#deferred.push(view.id)
   }
 
-  #preempt(): void {
-    const victim = preemptionVictim(this.#started())
-    if (victim === undefined) return
-    const request = this.#requests.get(victim.id)!
-    request.started = false
-    request.computed = 0
-    this.#preemptions += 1
-    this.#full = true
-    this.#toPreempt.push(request.id)
+  #failed(request: Request, error: Error | undefined): void {
+    this.#requests.delete(request.id)
+    this.#counters.failed += 1
+    request.fail(error === undefined ? new AgentInferError('ERR_INTERNAL', `sequence ${request.id} was lost`) : fromNative(error))
   }
-  readonly #toPreempt: number[] = []
-  readonly #toRetain: number[] = []
+
+  #deliver(now: number): void {
+    const deliveries = this.#deliveries
+    this.#deliveries = []
+    for (const { request, emission } of deliveries) this.#emit(request, emission, now)
+  }
+
+  /** Returns true when native code must be told that it is over. A request that cannot be delivered fails; others go on. */
+  #emit(request: Request, emission: Emission, now: number): boolean {
+    try {
+      return request.emit(emission, now)
+    } catch (error) {
+      request.fail(fromNative(error))
+      this.remove(request.id, 'failed')
+      return false
+    }
+  }
+
+  #failAll(error: unknown): void {
+    const requests = Array.from(this.#requests.values())
+    this.#requests.clear()
+    this.#counters.failed += requests.length
+    for (const request of requests) {
+      if (!this.#closed) this.#native.remove(request.id)
+      request.fail(error)
+    }
+    this.#idle()
+  }
 
   #schedule(): void {
-    if (this.#scheduled || this.#inFlight) return
+    if (this.#scheduled || this.#inFlight || this.#closed) return
     this.#scheduled = true
     // Requests added in the same turn of the event loop share the first step.
     setImmediate(() => {
@@ -226,25 +351,108 @@ export class StepLoop {
   }
 
   #step(): void {
-    if (this.#inFlight || (this.#requests.size === 0 && this.#toRetain.length === 0)) return
-    const candidates = Array.from(this.#requests.values())
-    const rows = planFirstCome(this.#full ? candidates.filter((request) => request.started) : candidates, this.#limits)
-    if (rows.length === 0 && this.#toRetain.length === 0) {
-      // Everything that ran has ended or was preempted: there is room again.
-      this.#full = false
-      if (candidates.length > 0) this.#schedule()
-      return
+    if (this.#inFlight || this.#closed || this.#unhealthy !== undefined) return
+    clearTimeout(this.#retry)
+    if (this.#stuck >= stuckSteps) this.#makeRoom()
+    const views = Array.from(this.#requests.values(), (request) => request.view)
+    if (this.#mustLook(views)) return this.#send({ rows: new Int32Array(0) }, views)
+    const plan = this.#planned(views)
+    if (plan === undefined) return
+    this.#plan = plan
+    const sent = this.#carryOut(plan)
+    if (sent !== undefined) return this.#send(sent, views)
+    if (views.length === 0) return
+    this.#retry = setTimeout(() => this.#step(), this.#retryAfter)
+    this.#retryAfter = Math.min(2 * this.#retryAfter, patience.last)
+  }
+
+  /** Nothing runs and somebody's hits are unknown: the step that looks them up costs nobody anything. */
+  #mustLook(views: readonly LiveView[]): boolean {
+    if (this.#scheduler.wants?.probes !== true || this.#looked) return false
+    let unknown = false
+    for (const view of views) {
+      if (view.started) return false
+      unknown ||= view.probe === undefined
     }
+    return unknown
+  }
+
+  /** Undefined when the scheduler failed. */
+  #planned(views: readonly LiveView[]): Plan | undefined {
+    const { prefilled, steps } = this.#counters
+    const snapshot: Snapshot = {
+      now: this.now(),
+      step: steps,
+      requests: views,
+      sessions: this.#sessions.views,
+      pool: this.#pool,
+      demand: this.#demand,
+      limits: this.#options.limits,
+      prefilled,
+      deferred: this.#deferred,
+    }
+    const { name } = this.#scheduler
+    try {
+      const plan = this.#scheduler.plan(snapshot)
+      checkPlan(plan, name, snapshot.limits, {
+        request: (id) => this.#requests.get(id)?.view,
+        session: (id) => this.#sessions.has(id),
+      })
+      return plan
+    } catch (cause) {
+      const failed = `scheduler '${name}' threw: ${cause instanceof Error ? cause.message : String(cause)}`
+      this.#failAll(cause instanceof AgentInferError && cause.code === 'ERR_SCHEDULER' ? cause : new AgentInferError('ERR_SCHEDULER', failed, { cause }))
+      return undefined
+    }
+  }
+
+  /** Undefined: there is nothing to do. */
+  #carryOut({ rows, preempt, retain, prefetch = [] }: Plan): Omit<StepPlan, 'now'> | undefined {
+    for (const id of preempt) this.#preempt(this.#requests.get(id)!)
+    for (const { session, retentionClass, expiresAt } of retain) {
+      const chosen = this.#chosen.get(session)
+      if (chosen === undefined || chosen <= this.now()) this.#toRetain.push(session, retentionClass, expiresAt)
+    }
+    if (rows.length + this.#toPreempt.length + this.#toRetain.length + prefetch.length === 0) return undefined
+    const flat = new Int32Array(rows.length * contract.planRow.length)
+    for (let i = 0; i < rows.length; ++i) {
+      flat[3 * i] = rows[i]!.id
+      flat[3 * i + 1] = rows[i]!.tokens
+    }
+    return { rows: flat, ...(prefetch.length > 0 && { prefetch: Int32Array.from(prefetch) }) }
+  }
+
+  #send(plan: Omit<StepPlan, 'now'>, views: readonly LiveView[]): void {
+    this.#looked = plan.rows.length === 0
+    if (!this.#looked) this.#retryAfter = patience.first
+    const { probes = false, demand: union = false } = this.#scheduler.wants ?? {}
+    const waiting: number[] = []
+    if (probes || union) for (const view of views) if (!view.started) waiting.push(view.id)
     this.#inFlight = true
     this.#native.step({
       now: this.now(),
-      rows: Int32Array.from(rows.flatMap((row) => [row.id, row.tokens, 0])),
+      ...plan,
       preempt: Int32Array.from(this.#toPreempt.splice(0)),
       retain: Float64Array.from(this.#toRetain.splice(0)),
+      ...(waiting.length > 0 && { probe: Int32Array.from(waiting), demand: union }),
     })
+    this.#sentAt = performance.now()
+  }
+
+  #preempt(request: Request): void {
+    request.preempted()
+    this.#counters.preemptions += 1
+    this.#toPreempt.push(request.id)
+  }
+
+  /** The scheduler lets nobody give way, and nobody can go on. */
+  #makeRoom(): void {
+    this.#stuck = 0
+    const victim = preemptionVictim(Array.from(this.#requests.values(), (request) => request.view), Infinity)
+    if (victim !== undefined) this.#preempt(this.#requests.get(victim.id)!)
   }
 
   #idle(): void {
-    if (this.#requests.size === 0) this.#native.unref()
+    if (this.#requests.size === 0 && !this.#closed) this.#native.unref()
   }
 }

@@ -1,7 +1,10 @@
-import type { NativeDetokenizer, NativeSampling, StepResult } from '../native.js'
+import type { NativeDetokenizer, NativeSampling, NativeTokenizer, SequenceSpec, StepResult } from '../native.js'
 import { Finish } from '../native.js'
-import type { GenerationStream, TokenLogprob } from './stream.js'
+import type { ProbeView, RequestView } from '../policy/types.js'
+import { cacheMiss } from './miss.js'
+import type { CacheMiss, MissFields } from './miss.js'
 import type { StopText } from './stop_text.js'
+import type { GenerationStream, TokenLogprob } from './stream.js'
 
 export type FinishReason = 'stop' | 'length' | 'abort'
 
@@ -14,7 +17,9 @@ export interface Usage {
 
 /** Milliseconds. */
 export interface Timings {
+  /** From the call to the beginning of the first step it took part in. */
   queued: number
+  /** From there to the first token. */
   prefill: number
   decode: number
   total: number
@@ -26,6 +31,10 @@ export interface GenerationResponse {
   finishReason: FinishReason
   usage: Usage
   timings: Timings
+  /** How often its KV had to give way to others' and was computed again. */
+  preemptions: number
+  /** Where its prompt left the cache, and why; undefined when it never started. */
+  cacheMiss: CacheMiss | undefined
 }
 
 export interface RequestInit {
@@ -35,14 +44,19 @@ export interface RequestInit {
   sampling: NativeSampling
   priority: number
   tenant: string
-  /** Of the tenant: see `tenantSalt`. */
+  /** Of the tenant. */
   salt: number
   /** Whose KV it is; undefined: nobody's. */
   session: number | undefined
+  /** Its chat was last rendered with another template. */
+  templateChanged: boolean
   stream: GenerationStream
+  tokenizer: Pick<NativeTokenizer, 'piece'>
   detokenizer: NativeDetokenizer
   stopText: StopText
   createdAt: number
+  /** Seconds on the engine's clock. */
+  deadline: number | undefined
   /** Called once, when it has ended for whatever reason, before its stream is told. */
   onEnd?: (request: Request) => void
 }
@@ -54,44 +68,89 @@ export interface Emission {
   logprobs: TokenLogprob[] | undefined
 }
 
+/** What schedulers see of a request; the loop keeps it up to date. */
+export class LiveView implements RequestView {
+  readonly id: number
+  readonly session: number | undefined
+  readonly tenant: string
+  readonly priority: number
+  readonly promptTokens: number
+  known: number
+  computed = 0
+  remaining: number
+  started = false
+  arrivedAt = 0
+  prefilledAtArrival = 0
+  readonly deadline: number | undefined
+  probe: ProbeView | undefined
+
+  constructor(init: RequestInit) {
+    this.id = init.id
+    this.session = init.session
+    this.tenant = init.tenant
+    this.priority = init.priority
+    this.promptTokens = init.tokens.length
+    this.known = init.tokens.length
+    this.remaining = init.maxTokens
+    this.deadline = init.deadline
+    this.probe = undefined
+  }
+}
+
 /** One generation while it waits and runs: what the loop must know of it, and how its tokens become text. */
 export class Request {
   readonly id: number
-  readonly priority: number
   readonly init: RequestInit
-  /** Tokens whose KV is computed, and tokens known in all. */
-  computed = 0
-  known: number
-  started = false
-  ended = false
+  readonly view: LiveView
+  /** No step may run for it any more. */
+  over = false
+  /** Its stream has been told. */
+  ended: 'no' | FinishReason | 'failed' = 'no'
+  /** Of the prompt, when it first started; undefined: it has not. */
+  cached: number | undefined
+  preemptions = 0
+  miss: MissFields | undefined
 
   readonly #tokens: number[] = []
-  readonly #createdAt: number
   #text = ''
   #endToken: number | undefined
-  #cachedTokens = 0
   #startedAt = 0
   #firstTokenAt = 0
 
   constructor(init: RequestInit) {
     this.init = init
     this.id = init.id
-    this.priority = init.priority
-    this.known = init.tokens.length
-    this.#createdAt = init.createdAt
+    this.view = new LiveView(init)
   }
 
-  start(now: number): void {
+  /** What native code is told. */
+  spec(): SequenceSpec {
+    const { id, tokens, maxTokens, sampling, salt, session } = this.init
+    return { id, tokens, maxTokens, sampling, salt, ...(session !== undefined && { session }) }
+  }
+
+  /** Takes part in steps from `now` on, with the KV of so many tokens found. */
+  start(now: number, cached: number): void {
+    this.view.started = true
+    this.view.probe = undefined
     if (this.#startedAt === 0) this.#startedAt = now
-    this.started = true
+    this.cached ??= cached
   }
 
-  /** Of the prompt, when it started. */
-  get cachedTokens(): number {
-    return this.#cachedTokens
+  /** Has given its blocks back. */
+  preempted(): void {
+    this.view.started = false
+    this.view.computed = 0
+    this.view.probe = undefined
+    this.preemptions += 1
   }
-  set cachedTokens(tokens: number) {
-    this.#cachedTokens = tokens
+
+  get cachedTokens(): number {
+    return this.cached ?? 0
+  }
+
+  get computed(): number {
+    return this.view.computed
   }
 
   /** What was generated, the end token included. */
@@ -104,10 +163,15 @@ export class Request {
     return this.#endToken
   }
 
+  /** Whether its text may end it, so that text must be made before the next plan. */
+  get endsByText(): boolean {
+    return this.init.stopText.active
+  }
+
   /** Delivers tokens. Returns true when a stop string ended the output, so that native code must be told. */
   emit(emission: Emission, now: number): boolean {
+    if (this.ended !== 'no') return false
     if (this.#firstTokenAt === 0 && emission.tokens.length > 0) this.#firstTokenAt = now
-    this.known += emission.tokens.length
     // A stop id ends the output and is not part of it.
     const shown = emission.finish === Finish.stop ? emission.tokens.subarray(0, -1) : emission.tokens
     if (emission.finish === Finish.stop) this.#endToken = emission.tokens.at(-1)
@@ -124,16 +188,17 @@ export class Request {
       const logprobs = emission.logprobs?.slice(0, shown.length)
       this.init.stream.push({ text, tokens: Array.from(shown), ...(logprobs === undefined ? {} : { logprobs }) })
     }
-    if (stopped) this.finish('stop', now)
-    else if (emission.finish === Finish.stop) this.finish('stop', now)
+    if (stopped || emission.finish === Finish.stop) this.finish('stop', now)
     else if (emission.finish === Finish.length) this.finish('length', now)
     return stopped && emission.finish === Finish.none
   }
 
   finish(finishReason: FinishReason, now: number): void {
-    if (this.ended) return
-    this.ended = true
+    if (this.ended !== 'no') return
+    this.over = true
+    this.ended = finishReason
     this.init.onEnd?.(this)
+    const { createdAt } = this.init
     const started = this.#startedAt === 0 ? now : this.#startedAt
     const firstToken = this.#firstTokenAt === 0 ? now : this.#firstTokenAt
     this.init.stream.end({
@@ -142,21 +207,24 @@ export class Request {
       finishReason,
       usage: {
         promptTokens: this.init.tokens.length,
-        cachedTokens: this.#cachedTokens,
+        cachedTokens: this.cachedTokens,
         completionTokens: this.#tokens.length,
       },
       timings: {
-        queued: started - this.#createdAt,
+        queued: started - createdAt,
         prefill: firstToken - started,
         decode: now - firstToken,
-        total: now - this.#createdAt,
+        total: now - createdAt,
       },
+      preemptions: this.preemptions,
+      cacheMiss: this.miss === undefined ? undefined : cacheMiss(this.miss, this.init.templateChanged, this.init.tokenizer),
     })
   }
 
   fail(error: unknown): void {
-    if (this.ended) return
-    this.ended = true
+    if (this.ended !== 'no') return
+    this.over = true
+    this.ended = 'failed'
     this.init.onEnd?.(this)
     this.init.stream.fail(error)
   }

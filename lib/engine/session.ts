@@ -13,8 +13,9 @@ import type { SessionActivity, SessionView } from '../policy/types.js'
 import { ensureSingleBos } from '../text/chat_template.js'
 import { ChatTurns } from './chat_turns.js'
 import type { TurnsMark } from './chat_turns.js'
-import type { Intake } from './intake.js'
+import type { Asker, Intake } from './intake.js'
 import type { StepLoop } from './loop.js'
+import type { TemplateMemory } from './miss.js'
 import { encodeSegments } from './prompt.js'
 import type { Request } from './request.js'
 import type { Sessions } from './sessions.js'
@@ -47,6 +48,7 @@ export interface SessionHost {
   readonly intake: Intake
   readonly loop: StepLoop
   readonly sessions: Sessions
+  readonly templates: TemplateMemory
   assertOpen(): void
 }
 
@@ -82,6 +84,8 @@ export class Session implements Disposable {
   #prefilling = new Set<AbortController>()
   #released = false
   #activity: SessionActivity = { kind: 'idle' }
+  /** Its first messages were last rendered with another template. */
+  #templateChanged = false
   readonly #figures = { cachedTokens: 0, computedTokens: 0, requests: 0 }
 
   /** @internal Use `engine.session()`. */
@@ -147,7 +151,7 @@ export class Session implements Disposable {
       throw new AgentInferError('ERR_BUSY', `session ${this.id} is generating: wait for it, abort it, or fork the session`)
     let opening: Int32Array = new Int32Array(0)
     let begun = (): void => undefined
-    const asker = {
+    const asker: Asker = {
       tenant: this.tenant,
       session: this.id,
       priority: this.priority,
@@ -162,6 +166,7 @@ export class Session implements Disposable {
       await previous
       this.#assertUsable()
       begun()
+      asker.templateChanged = this.#templateChanged
       const chat = addGenerationPrompt ?? (this.#turns.used && !this.#turns.open)
       const segments = [...(chat ? this.#turns.prompt() : []), ...(lead === undefined ? [] : [{ text: lead, special: true }])]
       if (segments.length > 0) opening = await this.#encode(segments, chat)
@@ -289,6 +294,7 @@ export class Session implements Disposable {
       this.#tokens.push(await this.#encode(input.segments, false))
     } else if (input.length > 0) {
       const before = this.#turns.copy()
+      if (!before.used) this.#templateChanged = this.#host.templates.changed(this.tenant, input[0], this.#options.chatTemplate)
       try {
         this.#tokens.push(await this.#encode(this.#turns.append(input), true))
       } catch (error) {

@@ -6,6 +6,8 @@ export class Sessions {
   readonly #views = new Map<number, SessionView>()
   #list: readonly SessionView[] | undefined
   #nextId = 1
+  /** Called after a session has changed what it does. */
+  onChange: () => void = () => undefined
 
   nextId(): number {
     return this.#nextId++
@@ -30,8 +32,10 @@ export class Sessions {
   }
 
   update(view: SessionView): void {
+    const before = this.#views.get(view.id)
     this.#views.set(view.id, view)
     this.#list = undefined
+    if (before !== undefined && before.activity !== view.activity) this.onChange()
   }
 
   /** In order of creation. Made anew only after a change. */

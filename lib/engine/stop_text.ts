@@ -11,6 +11,11 @@ export class StopText {
     this.#longest = Math.max(0, ...stops.map((stop) => stop.length))
   }
 
+  /** Whether there is anything to find. */
+  get active(): boolean {
+    return this.#longest > 0
+  }
+
   /** Text that is safe to deliver, and whether a stop string was met (nothing behind it is ever delivered). */
   push(text: string): { text: string; stopped: boolean } {
     if (this.#longest === 0) return { text, stopped: false }

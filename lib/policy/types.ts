@@ -102,7 +102,7 @@ export interface Snapshot {
   readonly limits: PlanLimits
   /** Prompt tokens computed since the engine was opened. */
   readonly prefilled: number
-  /** Requests that were planned in the last step and found no room. */
+  /** Running requests that were planned in the last step and found no room. */
   readonly deferred: readonly number[]
 }
 

@@ -135,6 +135,7 @@ Napi::Value EngineObject::step(const Napi::CallbackInfo& info) {
     plan->retain = float64_array_field(object, "retain");
     if (plan->retain.size() % kPlanRetain.size() != 0)
       fail(ErrorCode::kInvalidArgument, "retain: expected records of ", kPlanRetain.size(), " values");
+    plan->prefetch = records<kPlanPrefetch.size()>(object, "prefetch");
     plan->probe = int32_array_field(object, "probe");
     plan->demand = bool_field(object, "demand", false);
     thread_->step(std::move(plan));

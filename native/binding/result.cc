@@ -124,6 +124,7 @@ Napi::Object contract(Napi::Env env) {
   object["planRow"] = names(env, kPlanRow);
   object["planPreempt"] = names(env, kPlanPreempt);
   object["planRetain"] = names(env, kPlanRetain);
+  object["planPrefetch"] = names(env, kPlanPrefetch);
   object["outcome"] = names(env, kOutcome);
   object["probe"] = names(env, kProbe);
   object["miss"] = names(env, kMiss);

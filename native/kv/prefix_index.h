@@ -147,6 +147,9 @@ class PrefixIndex {
   // Starts moving up to `max_blocks` of the owner's unreferenced blocks to the host, from its tip upwards,
   // whatever their class; stops at blocks shared with other chains or owners. Returns how many.
   int demote(OwnerId owner, int max_blocks, double now);
+  // Starts bringing blocks that follow the owner back from the host, parents first, into free blocks only:
+  // nothing is evicted for them. They arrive cached, held by nobody. Returns how many.
+  int prefetch(OwnerId owner, int max_blocks);
 
   // ---- host tier ----
 

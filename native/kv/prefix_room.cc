@@ -188,6 +188,30 @@ void PrefixIndex::start_from_host(int32_t node, int32_t block) {
   enter_device(node);
 }
 
+int PrefixIndex::prefetch(OwnerId owner, int max_blocks) {
+  const int32_t record = owners_.find(owner);
+  int moved = 0;
+  ++tick_;
+  // A chain left from its end, so its first block heads the list; an arrival may end the record.
+  while (record >= 0 && owners_.find(owner) == record && moved < max_blocks && pool_.free_count() > 0) {
+    const auto waits = [&](int32_t node) {  // on the host, and what comes before it is not
+      const Node& entry = tree_[node];
+      if (entry.state != NodeState::kHost) return false;
+      if (entry.parent == kNoNode) return true;
+      const NodeState parent = tree_[entry.parent].state;
+      return parent == NodeState::kDevice || parent == NodeState::kFromHost;
+    };
+    int32_t node = owners_[record].host_nodes;
+    while (node != kNoNode && !waits(node)) node = tree_[node].host_next;
+    if (node == kNoNode) break;
+    const int32_t block = pool_.allocate();
+    start_from_host(node, block);
+    unpin(block);
+    ++moved;
+  }
+  return moved;
+}
+
 Room PrefixIndex::share(const ChainCursor& cursor, double now, bool device_only, std::vector<int32_t>& blocks,
                         std::optional<BlockCopy>& copy) {
   if (cursor.generation_ != generation_)

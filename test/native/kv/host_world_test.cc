@@ -23,7 +23,7 @@ class HostDriver {
   }
 
   void step() {
-    switch (random() % 14) {
+    switch (random() % 15) {
       case 0:
       case 1:
       case 2:
@@ -48,6 +48,9 @@ class HostDriver {
         break;
       case 10:
         world.issue_moves(random);
+        break;
+      case 13:
+        brought += world.index.prefetch(owner(), 1 + static_cast<int>(random() % 4));
         break;
       case 11:
       case 12:
@@ -77,7 +80,7 @@ class HostDriver {
   World world;
   std::vector<Sequence> running;
   std::vector<Tokens> histories;
-  int demoted = 0, host_hits = 0, copying = 0, prefetched = 0;
+  int demoted = 0, brought = 0, host_hits = 0, copying = 0, prefetched = 0;
 
  private:
   OwnerId owner() { return static_cast<OwnerId>(random() % 4); }
@@ -187,7 +190,7 @@ class HostDriver {
 
 TEST("random life with a host tier: contents stay right, nothing leaks, lookups change nothing") {
   uint64_t to_host = 0, from_host = 0, dropped = 0;
-  int demoted = 0, host_hits = 0, copying = 0, prefetched = 0;
+  int demoted = 0, brought = 0, host_hits = 0, copying = 0, prefetched = 0;
   for (uint32_t seed = 0; seed < 400; ++seed) {
     HostDriver driver(seed, 1 + static_cast<int>(seed % 17), 1 + static_cast<int>(seed / 5 % 4),
                       static_cast<int>(seed / 3 % 12));
@@ -200,12 +203,13 @@ TEST("random life with a host tier: contents stay right, nothing leaks, lookups 
     }
     const PrefixStats stats = driver.world.index.stats();
     to_host += stats.to_host, from_host += stats.from_host, dropped += stats.host_evicted;
+    brought += driver.brought;
     demoted += driver.demoted, host_hits += driver.host_hits, copying += driver.copying,
         prefetched += driver.prefetched;
   }
   // The paths this test is about were taken.
   CHECK(to_host > 1000 && from_host > 500 && dropped > 500);
-  CHECK(demoted > 200 && host_hits > 500 && copying > 500 && prefetched > 50);
+  CHECK(demoted > 200 && host_hits > 500 && copying > 500 && prefetched > 50 && brought > 50);
 }
 
 TEST("a conversation leaves for the host when room is needed and comes back by copy, not by computing") {
@@ -272,6 +276,38 @@ TEST("a host block is not given up for the room that it needs itself") {
   CHECK_EQ(sequence.table.computed(), 2);
   world.verify(sequence);
   world.index.release_table(sequence.table);
+  world.index.check();
+}
+
+TEST("a session's blocks come back into free blocks, first ones first, and evict nobody") {
+  World world(6, 2, HostDriver::options(8));
+  std::mt19937 random(3);
+  Sequence first(0, 1, {1, 2, 3, 4, 5, 6, 7, 8}, 2), other(0, 2, {9, 9, 8, 8}, 2);
+  const auto run = [&](Sequence& sequence) {
+    Reservation reservation(world.index);
+    CHECK(reservation.take(static_cast<int>(sequence.tokens.size()) / 2, 0) == Room::kTaken);
+    world.commit(reservation, sequence);
+    world.compute(sequence, static_cast<int64_t>(sequence.tokens.size()));
+    world.index.finish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
+  };
+  const Tokens tokens = first.tokens;
+  run(first);
+  run(other);
+  CHECK_EQ(world.index.prefetch(1, 10), 0);  // nothing is away
+  CHECK_EQ(world.index.demote(1, 10, 0), 4);
+  world.complete_all(random);
+  CHECK_EQ(world.pool.free_count(), 4);
+  CHECK_EQ(world.index.prefetch(1, 3), 3);
+  world.index.check();
+  world.complete_all(random);
+  const PrefixMatch match = world.verified_lookup(0, tokens);
+  CHECK_EQ(match.device(), 3);
+  CHECK_EQ(match.host, 1);
+  CHECK_EQ(world.index.prefetch(1, 10), 1);
+  CHECK_EQ(world.index.prefetch(7, 10), 0);  // nobody
+  world.complete_all(random);
+  CHECK_EQ(world.verified_lookup(0, tokens).device(), 4);
+  CHECK_EQ(world.pool.cached_count(), 6);
   world.index.check();
 }
 

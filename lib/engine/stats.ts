@@ -1,0 +1,94 @@
+/** What an engine did and does. */
+import type { PolicyPoint } from '../policy/types.js'
+import type { contract } from '../native.js'
+
+export interface EngineStats {
+  /** Requests that hold KV, and those that wait for their start. */
+  running: number
+  waiting: number
+  /** Open sessions. */
+  sessions: number
+  steps: number
+  /** KV blocks; `evicted` counts since the engine was opened. */
+  pool: { total: number; free: number; cached: number; used: number; evicted: number }
+  /** KV blocks of the host tier. */
+  host: { total: number; free: number }
+  /** Since the engine was opened. `aborted`: by leaving the stream, by signal, by release. */
+  requests: { finished: number; aborted: number; failed: number }
+  /** Since the engine was opened. `cached` of `prompt` were found in the cache; `computed` counts what preemption had computed again too. */
+  tokens: { prompt: number; cached: number; computed: number; generated: number }
+  /** tokens.cached / tokens.prompt; 0 before the first request has started. */
+  hitRate: number
+  preemptions: number
+  /** Of the last step, milliseconds by phase. */
+  phases: Record<(typeof contract.phases)[number], number>
+  /** Of the last steps (at most 512), milliseconds. */
+  stepTimes: {
+    /** In native code. */
+    native: TimeSummary
+    /** From a step's result to the next plan's departure: results applied, snapshot, policy, check. */
+    planning: TimeSummary
+    /** From a plan's departure to its result's arrival, without the native time: both crossings and what held the event loop up. */
+    crossing: TimeSummary
+    /** Text and streams, while the next step runs. */
+    delivery: TimeSummary
+  }
+  sched: {
+    scheduler: string
+    /** Waiting requests by the reason the scheduler gave in its last plan. */
+    reasons: Record<string, number>
+    /** Figures of the scheduler itself, of its last plan. */
+    figures: Readonly<Record<string, number>>
+    /** Those figures over time, oldest first, where the scheduler remembers them. */
+    history: readonly PolicyPoint[]
+  }
+}
+
+export interface TimeSummary {
+  mean: number
+  p50: number
+  p99: number
+}
+
+/** Forward progress, not liveness. */
+export interface EngineHealth {
+  healthy: boolean
+  /** Why not. */
+  reason: string | undefined
+  /** Milliseconds since the last step ended while work is there; 0 when idle. */
+  stalledMs: number
+  /** Requests that wait or run. */
+  queued: number
+}
+
+/** Counts that only grow. */
+export class Counters {
+  steps = 0
+  preemptions = 0
+  finished = 0
+  aborted = 0
+  failed = 0
+  promptTokens = 0
+  cachedTokens = 0
+  computedTokens = 0
+  generatedTokens = 0
+  /** Tokens computed for prompts; what preempted requests compute again counts too. */
+  prefilled = 0
+}
+
+/** The last samples of a duration. */
+export class Durations {
+  readonly #samples = new Float64Array(512)
+  #count = 0
+
+  add(milliseconds: number): void {
+    this.#samples[this.#count++ % this.#samples.length] = milliseconds
+  }
+
+  summary(): TimeSummary {
+    const sorted = this.#samples.slice(0, Math.min(this.#count, this.#samples.length)).toSorted()
+    if (sorted.length === 0) return { mean: 0, p50: 0, p99: 0 }
+    const at = (q: number): number => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!
+    return { mean: sorted.reduce((sum, value) => sum + value, 0) / sorted.length, p50: at(0.5), p99: at(0.99) }
+  }
+}
