@@ -168,6 +168,8 @@ export class ScriptedSession implements AgentSession {
           finishReason: cut ? ('length' as const) : ('stop' as const),
           usage: { promptTokens: prompt.length, cachedTokens, completionTokens: text.length },
           timings: { queued: 0, prefill: (prompt.length - cachedTokens) / 1000, decode: text.length / 100, total: 1 },
+          preemptions: 0,
+          cacheMiss: undefined,
         },
       }
     }
