@@ -4,14 +4,13 @@
  * context takes the old one's place, at once and on all models, with every step that was taken meanwhile. Whatever fails before T2
  * leaves the run as it was.
  */
-import { costGate, expectedTurns, memoryTokens, paperGate, poolPressure } from '../policy/compress.js'
+import { costGate, expectedTurns, memoryTokens, paperGate, poolPressure, priceAll } from '../policy/compress.js'
 import type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPlan } from '../policy/compress.js'
 import type { CostMeter } from '../policy/compress.js'
 import type { Which } from '../policy/route.js'
-import type { GenerationResponse } from '../engine/request.js'
 import type { Archive } from './archive.js'
 import type { AgentEvent, UsagePurpose } from './events.js'
-import type { AgentEngine } from './host.js'
+import type { AgentEngine, AgentResponse } from './host.js'
 import { withoutMarkers } from './prompt.js'
 import type { AgentPrompts, CalledObservation } from './prompt.js'
 import type { Thread, ThreadPiece } from './thread.js'
@@ -58,11 +57,10 @@ export interface CompressorHost {
   /** Seconds and generated tokens of a turn so far, on average. */
   averages(): { readonly seconds: number; readonly tokens: number }
   emit(event: AgentEvent): void
-  used(side: Side, purpose: UsagePurpose, response: Pick<GenerationResponse, 'usage' | 'timings'>): void
+  used(side: Side, purpose: UsagePurpose, response: Pick<AgentResponse, 'usage' | 'timings'>): void
 }
 
 interface Job {
-  readonly controller: AbortController
   readonly plan: SwapPlan
   readonly memory: { replaces: readonly string[]; after: string; sources: readonly CalledObservation[] }
   readonly epoch: number
@@ -77,6 +75,7 @@ const pauseAfterFailure = 3
 
 export class Compressor {
   readonly #host: CompressorHost
+  readonly #controller = new AbortController()
   #job: Job | undefined
   #notBefore = 0
   #catchingUp: Promise<void> = Promise.resolve()
@@ -95,7 +94,7 @@ export class Compressor {
     if (job.prepared !== undefined) await this.#swap(job)
   }
 
-  /** While tools run: the steps taken meanwhile are added to the prepared context, so that little is left to do at the border. */
+  /** While tools run, and as soon as it is ready: the steps taken meanwhile are added to the prepared context, so that little is left to do at the border. */
   catchUp(): void {
     const job = this.#job
     if (job?.prepared === undefined || job.step === undefined) return
@@ -105,10 +104,10 @@ export class Compressor {
   /** Nothing of it runs any more afterwards. */
   async close(): Promise<void> {
     const job = this.#job
-    if (job === undefined) return
-    job.controller.abort(new Error('the run has ended'))
-    await job.done
+    this.#controller.abort(new Error('the run has ended'))
+    await job?.done
     await this.#catchingUp
+    if (job === undefined) return
     this.#drop(job)
     this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'late', reason: 'the run ended before the new context was used' })
   }
@@ -119,10 +118,11 @@ export class Compressor {
     const threadPieces = active.thread.pieces()
     const pieces = piecesOf(threadPieces, transcript.messages, options.keepRecent)
     const verdict = this.#verdict(pieces, active)
-    const { plan } = verdict
+    // A context that is nearly full loses all it can, whatever that costs.
+    const plan = must && !verdict.swap ? priceAll(pieces, this.#remaining(), this.#costs(active), options) : verdict.plan
     if (plan === undefined || !(verdict.swap || (must && plan.saved > 0))) return
     const memory = memoryOf(plan, threadPieces, pieces, transcript.messages, this.#host.archive)
-    const job: Job = { controller: new AbortController(), plan, memory, epoch: transcript.epoch, done: Promise.resolve() }
+    const job: Job = { plan, memory, epoch: transcript.epoch, done: Promise.resolve() }
     const rule = typeof options.rule === 'function' ? 'custom' : options.rule
     this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'launch', plan, rule: verdict.swap ? rule : 'context full' })
     this.#job = job
@@ -133,12 +133,16 @@ export class Compressor {
 
   #verdict(pieces: readonly ContextPiece[], active: Side): GateVerdict {
     const { options } = this.#host
-    const turn = this.#host.turn()
-    const remaining = expectedTurns(turn, options.usualTurns, turn + this.#host.turnsLeft())
+    const remaining = this.#remaining()
     const costs = this.#costs(active)
     if (typeof options.rule === 'function') return options.rule(pieces, remaining, costs, options)
     if (options.rule === 'gate') return costGate(pieces, remaining, costs, options)
     return paperGate(pieces, pieces.some(({ compressible }) => compressible), remaining, costs, options, options.threshold)
+  }
+
+  #remaining(): number {
+    const turn = this.#host.turn()
+    return expectedTurns(turn, this.#host.options.usualTurns, turn + this.#host.turnsLeft())
   }
 
   #costs({ engine, meter }: Side): CompressCosts {
@@ -172,7 +176,7 @@ export class Compressor {
         const thread = side.thread.branch(transcript.messagesWith(step))
         prepared.set(side, thread)
         await thread.follow(transcript.messagesWith(step))
-        await this.#prefill(thread, job, side)
+        await this.#prefill(thread, side)
       }
       const [before, now] = [active.thread.length, prepared.get(active)!.length]
       if (now >= before) throw new Error(`the new context has ${now} tokens, the old one ${before}`)
@@ -182,6 +186,7 @@ export class Compressor {
     }
     job.step = step
     job.prepared = prepared
+    this.catchUp()
     this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'ready', memory: step.text, milliseconds: performance.now() - started })
   }
 
@@ -199,7 +204,7 @@ export class Compressor {
         stop: prompts.distilStop,
         sampling: { temperature: 0 },
         priority: options.priority,
-        signal: job.controller.signal,
+        signal: this.#controller.signal,
       }).response
       this.#host.used(distiller, 'distil', response)
       return withoutMarkers(response.text).trim()
@@ -208,9 +213,9 @@ export class Compressor {
     }
   }
 
-  async #prefill(thread: Thread, job: Job, side?: Side): Promise<void> {
+  async #prefill(thread: Thread, side?: Side): Promise<void> {
     const started = performance.now()
-    const result = await thread.session.prefill({ priority: this.#host.options.priority, signal: job.controller.signal })
+    const result = await thread.session.prefill({ priority: this.#host.options.priority, signal: this.#controller.signal })
     if (side === undefined) return
     const total = performance.now() - started
     this.#host.used(side, 'precompute', {
@@ -224,7 +229,7 @@ export class Compressor {
     try {
       for (const thread of job.prepared?.values() ?? []) {
         await thread.follow(messages)
-        await this.#prefill(thread, job)
+        await this.#prefill(thread)
       }
     } catch {
       // The border meets it again, or the run is over.

@@ -41,8 +41,11 @@ export interface AgentGenerateOptions {
   lead?: string
 }
 
+/** What came of a generation. */
+export type AgentResponse = Pick<GenerationResponse, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings'>
+
 export interface AgentStream extends AsyncIterable<Delta> {
-  readonly response: Promise<GenerationResponse>
+  readonly response: Promise<AgentResponse>
 }
 
 export interface AgentSession {

@@ -6,14 +6,13 @@
 import type { TokenLogprob } from '../engine/stream.js'
 import { withoutMarkers } from './prompt.js'
 import type { AgentPrompts } from './prompt.js'
-import type { AgentSession } from './host.js'
-import type { GenerationResponse } from '../engine/request.js'
+import type { AgentResponse, AgentSession } from './host.js'
 
 export interface Verdict {
   /** Of TRUE, 0..1; undefined when the model wrote neither word. */
   readonly probability: number | undefined
   readonly reason: string
-  readonly responses: readonly GenerationResponse[]
+  readonly responses: readonly AgentResponse[]
 }
 
 export interface ProgressOptions {
@@ -27,7 +26,7 @@ export interface ProgressOptions {
 /** `fork`: a session that ends with the turn to be judged; released here. */
 export async function checkProgress(fork: AgentSession, options: ProgressOptions): Promise<Verdict> {
   const { prompts, reasonTokens, signal, detokenize } = options
-  const responses: GenerationResponse[] = []
+  const responses: AgentResponse[] = []
   try {
     await fork.append([{ role: 'user', content: prompts.progressQuestion }])
     const common = { append: false, signal }

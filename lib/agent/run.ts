@@ -2,13 +2,13 @@
 import { CostMeter } from '../policy/compress.js'
 import { interest } from '../policy/observe.js'
 import type { RouteDecision, Which } from '../policy/route.js'
-import type { GenerationResponse } from '../engine/request.js'
 import { Archive } from './archive.js'
 import { Budget } from './budget.js'
 import { Compressor } from './compressor.js'
 import type { Side } from './compressor.js'
 import { EventQueue } from './events.js'
 import type { AgentEvent, EndReason, UsageEvent, UsagePurpose } from './events.js'
+import type { AgentResponse } from './host.js'
 import { observe } from './observe.js'
 import type { ResolvedAgent } from './options.js'
 import { checkProgress } from './progress.js'
@@ -71,7 +71,8 @@ export class Run {
   #lastModel: Which | undefined
   /** Tokens every model had to read anew, at the last border. */
   #appended = 0
-  #warmed: Which | undefined
+  /** Models that have read ahead in the background since they last wrote. */
+  readonly #warmed = new Set<Which>()
   #turnStats = { seconds: 0, tokens: 0, count: 0 }
   #saved: { steps: number; archive: number; turn: number; state: unknown } | undefined
 
@@ -208,17 +209,17 @@ export class Run {
     return steps
   }
 
-  #tellTurn(side: Side, steps: readonly Step[], response: GenerationResponse): void {
+  #tellTurn(side: Side, steps: readonly Step[], response: AgentResponse): void {
     const turn = this.#turn
     const text = steps.flatMap((step) => (step.kind === 'think' ? [step.text] : [])).join('\n').trim()
     if (text !== '') this.#emit({ type: 'think', turn, model: side.which, text })
     const switched =
       this.#lastModel === undefined || this.#lastModel === side.which
         ? undefined
-        : { from: this.#lastModel, warm: this.#warmed === side.which, appended: this.#appended }
+        : { from: this.#lastModel, warm: this.#warmed.has(side.which), appended: this.#appended }
     this.#used(side, 'turn', response, switched)
     this.#lastModel = side.which
-    this.#warmed = undefined
+    this.#warmed.delete(side.which)
   }
 
   /** Tools, and beside them the verdict on the step, and whatever can be prepared meanwhile. */
@@ -320,7 +321,7 @@ export class Run {
       const started = performance.now()
       await thread.follow(this.#transcript.messages)
       const result = await thread.session.prefill({ priority: this.#agent.priority - 1, signal: this.#controller.signal })
-      this.#warmed = other.which
+      this.#warmed.add(other.which)
       const total = performance.now() - started
       if (result.computedTokens > 1) {
         this.#used(other, 'warm', {
@@ -383,7 +384,7 @@ export class Run {
   #used(
     side: Side,
     purpose: UsagePurpose,
-    response: Pick<GenerationResponse, 'usage' | 'timings'> & Partial<Pick<GenerationResponse, 'finishReason'>>,
+    response: Pick<AgentResponse, 'usage' | 'timings'> & Partial<Pick<AgentResponse, 'finishReason'>>,
     switched?: UsageEvent['switched'],
   ): void {
     const { usage, timings, finishReason } = response

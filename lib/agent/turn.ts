@@ -1,15 +1,14 @@
 /** One generation of the main loop, and what it means. */
-import type { GenerationResponse } from '../engine/request.js'
 import type { Which } from '../policy/route.js'
 import { OutputParser } from '../text/output_parser.js'
 import type { OutputEvent, OutputMarkers, OutputPart } from '../text/output_parser.js'
 import type { AgentEvent } from './events.js'
-import type { AgentStream } from './host.js'
+import type { AgentResponse, AgentStream } from './host.js'
 import type { NewStep, ToolCall } from './transcript.js'
 
 export interface TurnOutput {
   readonly parts: readonly OutputPart[]
-  readonly response: GenerationResponse
+  readonly response: AgentResponse
 }
 
 /** Reads the stream to its end; deltas are emitted as they come. */

@@ -142,6 +142,18 @@ export function costGate(
   return { swap: pays, reason: pays ? 'pays' : 'costs more than it saves', plan: best }
 }
 
+/** The swap of everything that can be replaced; undefined: nothing can. */
+export function priceAll(
+  pieces: readonly ContextPiece[],
+  remaining: number,
+  costs: CompressCosts,
+  options: CompressOptions = defaultCompress,
+): SwapPlan | undefined {
+  const from = pieces.findIndex((piece) => piece.compressible)
+  const to = pieces.findLastIndex((piece) => piece.compressible) + 1
+  return from < 0 ? undefined : priceSwap(pieces, from, to, remaining, costs, options)
+}
+
 /** The paper's trigger: more than `threshold` tokens and a completed search loop; replaces every compressible piece. */
 export function paperGate(
   pieces: readonly ContextPiece[],
@@ -151,10 +163,8 @@ export function paperGate(
   options: CompressOptions = defaultCompress,
   threshold = 5000,
 ): GateVerdict {
-  const from = pieces.findIndex((piece) => piece.compressible)
-  if (from < 0) return { swap: false, reason: 'nothing to replace', plan: undefined }
-  const to = pieces.findLastIndex((piece) => piece.compressible) + 1
-  const plan = priceSwap(pieces, from, to, remaining, costs, options)
+  const plan = priceAll(pieces, remaining, costs, options)
+  if (plan === undefined) return { swap: false, reason: 'nothing to replace', plan }
   const total = pieces.reduce((sum, piece) => sum + piece.tokens, 0)
   const swap = total > threshold && loopCompleted && plan.saved > 0
   return { swap, reason: swap ? 'rule' : 'below the rule', plan }

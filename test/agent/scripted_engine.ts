@@ -81,14 +81,8 @@ export class ScriptedEngine implements AgentEngine {
   cached(text: string): number {
     let best = 0
     for (const known of this.#computed) {
-      let [low, high] = [best, Math.min(known.length, text.length)]
-      if (!known.startsWith(text.slice(0, low))) continue
-      while (low < high) {
-        const middle = Math.ceil((low + high) / 2)
-        if (known.startsWith(text.slice(0, middle))) low = middle
-        else high = middle - 1
-      }
-      best = Math.max(best, low)
+      if (text.startsWith(known)) best = Math.max(best, known.length)
+      else best = Math.max(best, common(known, text))
     }
     return best
   }
@@ -168,8 +162,6 @@ export class ScriptedSession implements AgentSession {
           finishReason: cut ? ('length' as const) : ('stop' as const),
           usage: { promptTokens: prompt.length, cachedTokens, completionTokens: text.length },
           timings: { queued: 0, prefill: (prompt.length - cachedTokens) / 1000, decode: text.length / 100, total: 1 },
-          preemptions: 0,
-          cacheMiss: undefined,
         },
       }
     }
@@ -240,6 +232,16 @@ export class ScriptedSession implements AgentSession {
   #assertLive(): void {
     if (this.#released) throw new Error('the session was released')
   }
+}
+
+function common(a: string, b: string): number {
+  let [low, high] = [0, Math.min(a.length, b.length)]
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2)
+    if (a.slice(low, middle) === b.slice(low, middle)) low = middle
+    else high = middle - 1
+  }
+  return low
 }
 
 function kindOf(lead: string): AskKind {
