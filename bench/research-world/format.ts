@@ -1,0 +1,52 @@
+/**
+ * The words that the world's models were trained on, in place of the runtime's longer ones (`new Agent({ prompts: worldPrompts, … })`).
+ * Every fixed phrase here is one piece of their vocabulary, or a few.
+ */
+export const instructions = 'Answer from the encyclopedia.'
+
+/** An observation's id, and the call it came from, such as `open(title: "…")`. */
+interface CalledObservation {
+  readonly ref: string
+  readonly call: string
+}
+
+const keys = { search: 'query', open: 'title', recall: 'id' } as const
+export type ToolName = keyof typeof keys
+
+export function callText(name: ToolName, argument: string): string {
+  return JSON.stringify([{ name, arguments: { [keys[name]]: argument } }])
+}
+
+/** The names of the tools and of their required arguments: all that a model of this size can use of a schema. */
+function toolsText(schemas: string): string {
+  const list = JSON.parse(schemas) as { function: { name: string; parameters: { required?: string[] } } }[]
+  return `Tools: ${list.map(({ function: { name, parameters } }) => `${name}(${(parameters.required ?? []).join(', ')})`).join(', ')}.`
+}
+
+/** What was looked for in the removed results: the quoted arguments of the calls. */
+function distil(observations: readonly CalledObservation[]): string {
+  return `===MEMORY===${observations.map(({ call }) => `\n${/"(.*)"/.exec(call)?.[1] ?? call}`).join('')}`
+}
+
+export const worldPrompts = {
+  tools: toolsText,
+  progress: 'After ===PROGRESS=== judge your last step.',
+  progressQuestion: '===PROGRESS===',
+  progressLead: '===PROGRESS===\n<reason>',
+  progressValue: '</reason>\n<value>',
+  progressStop: '</reason>',
+  distil,
+  distilLead: '===MEMORY===\n',
+  distilStop: '\n===END_MEMORY===',
+  memory: (facts: string): string => `===MEMORY===\n${facts}\n===END_MEMORY===`,
+  nudge: 'Go on.',
+  lastTurn: 'Answer now.',
+  someResults: (ref: string, shown: number, all: number): string => `(${ref}: ${shown} of ${all})`,
+  cutText: (ref: string, shown: number, all: number): string => `(${ref}: ${shown} of ${all})`,
+}
+
+/** The system turn, as the runtime makes it of `worldPrompts`. */
+export function systemText(tools: readonly ToolName[], progress: boolean): string {
+  const list = `Tools: ${tools.map((name) => `${name}(${keys[name]})`).join(', ')}.`
+  return [instructions, list, ...(progress ? [worldPrompts.progress] : [])].join('\n\n')
+}

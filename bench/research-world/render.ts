@@ -1,0 +1,93 @@
+/**
+ * Recorded runs as the text that models read and write, in pieces, each with what it counts as in training. The main line is one
+ * conversation; branches are what a fork of it reads and writes (PROGRESS questions, distillation), placed where they fork off. Cut where
+ * generation begins, as the runtime's sessions tokenise it.
+ */
+import { callText, systemText, worldPrompts } from './format.js'
+import type { ToolName } from './format.js'
+import type { RecordedRun, RecordedTurn } from './runs.js'
+
+/** What a model is to learn of a piece; `read` pieces are given to it. The order is part of the data format. */
+export const pieceKinds = ['read', 'think', 'call', 'answer', 'reason', 'verdict', 'memory', 'end'] as const
+export type PieceKind = (typeof pieceKinds)[number]
+
+export interface Piece {
+  readonly text: string
+  /** Whether markers in it are markers. */
+  readonly special: boolean
+  readonly kind: PieceKind
+  /** 0: the main line. */
+  readonly branch: number
+}
+
+/** A swap of old observations for a memory, seen after turn `at` (index). */
+export interface Distillation {
+  readonly at: number
+  /** Turns whose observations stay. */
+  readonly keepRecent: number
+}
+
+export interface RenderOptions {
+  /** Whether the run has PROGRESS questions after its turns. */
+  readonly progress: boolean
+  /** Whether results can be left out of a run, so that it has a tool to recall them. */
+  readonly recall: boolean
+  /** The memory is asked for, in a branch. */
+  readonly distil?: Distillation | undefined
+  /** The memory is in its place: only what comes behind it is learnt. */
+  readonly distilled?: Distillation | undefined
+}
+
+const read = (text: string, branch = 0, special = true): Piece => ({ text, special, kind: 'read', branch })
+
+export function renderRun(run: RecordedRun, options: RenderOptions): Piece[] {
+  const { progress, recall, distil, distilled } = options
+  const tools: ToolName[] = recall ? ['search', 'open', 'recall'] : ['search', 'open']
+  const pieces = [read(`<s>[unused9]系统：${systemText(tools, progress)}[unused10][unused9]用户：`), read(run.question.text, 0, false), read('[unused10]')]
+  const lastGone = distilled === undefined ? -1 : distilled.at - distilled.keepRecent
+  run.turns.forEach((turn, index) => {
+    const known = distilled !== undefined && index <= distilled.at
+    pieces.push(read('[unused9]助手：'), ...turnPieces(turn, known))
+    if (turn.call === undefined) return
+    if (progress && distilled === undefined) pieces.push(...progressPieces(turn, index + 1))
+    if (index > lastGone) pieces.push(read('[unused9]工具：'), read(turn.observation, 0, false), read('[unused10]'))
+    if (index === lastGone) pieces.push(read(`[unused9]助手：${worldPrompts.memory(memoryFacts(run, lastGone))}[unused10]`))
+    if (index === distil?.at) pieces.push(...distilPieces(run, distil, run.turns.length + 1))
+  })
+  return pieces
+}
+
+function turnPieces(turn: RecordedTurn, known: boolean): Piece[] {
+  const piece = (text: string, kind: PieceKind): Piece => ({ text, special: true, kind: known || turn.spoilt ? 'read' : kind, branch: 0 })
+  const act = turn.call === undefined ? piece(turn.answer ?? '', 'answer') : piece(`[unused11]${callText(turn.call.name, turn.call.argument)}[unused12]`, 'call')
+  return [piece(`[unused16]${turn.think}[unused17]`, 'think'), act, piece('[unused10]', 'end')]
+}
+
+/** The reason says what was sought, never whether it was found: the verdict's probability must not hang on the words before it. */
+function progressPieces(turn: RecordedTurn, branch: number): Piece[] {
+  return [
+    read(`[unused9]用户：${worldPrompts.progressQuestion}[unused10]`, branch),
+    read(`[unused9]助手：${worldPrompts.progressLead}`, branch),
+    { text: ` Sought the ${turn.goal}. `, special: true, kind: 'reason', branch },
+    { text: worldPrompts.progressValue, special: true, kind: 'reason', branch },
+    { text: turn.progress ? ' TRUE ' : ' FALSE ', special: true, kind: 'verdict', branch },
+    { text: '</value>\n===END_PROGRESS===[unused10]', special: true, kind: 'end', branch },
+  ]
+}
+
+function distilPieces(run: RecordedRun, { at, keepRecent }: Distillation, branch: number): Piece[] {
+  const lastGone = at - keepRecent
+  const gone = run.turns.slice(0, lastGone + 1).map(({ call }, index) => ({ ref: `o${index + 1}`, call: `${call!.name}("${call!.argument}")` }))
+  return [
+    read(`[unused9]用户：${worldPrompts.distil(gone)}[unused10]`, branch),
+    read(`[unused9]助手：${worldPrompts.distilLead}`, branch),
+    { text: memoryFacts(run, lastGone), special: true, kind: 'memory', branch },
+    { text: `${worldPrompts.distilStop}[unused10]`, special: true, kind: 'memory', branch },
+  ]
+}
+
+/** What the observations up to a turn told of the way, and what is open: as the thinking behind them put it. */
+function memoryFacts(run: RecordedRun, lastGone: number): string {
+  const facts = run.turns.slice(0, lastGone + 2).flatMap(({ think, spoilt }) => (spoilt ? [] : (/The \w+ of \w+ is \w+\./.exec(think) ?? [])))
+  return [...facts, `Seek the ${run.turns[lastGone + 1]!.goal}.`].join(' ')
+}
