@@ -1,0 +1,62 @@
+/**
+ * Training data: node dist/bench/models/export.js --split train --first-seed 1 --worlds 100 --out runs.jsonl
+ *
+ * A line per run: {"seed", "hops", "turns", "pieces": [[text, special, kind, branch], ...]} with kinds as indices into pieceKinds. Worlds
+ * with seeds first-seed, first-seed + 1, ...; the same options give the same file.
+ */
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+
+import { callsNeeded } from '../research-world/oracle.js'
+import { makeQuestion } from '../research-world/questions.js'
+import { Random } from '../research-world/random.js'
+import { pieceKinds, renderRun } from '../research-world/render.js'
+import { answerCall, defaultRun, recordRun } from '../research-world/runs.js'
+import { SearchIndex } from '../research-world/search.js'
+import { World } from '../research-world/world.js'
+import type { Piece } from '../research-world/render.js'
+import type { RecordedRun } from '../research-world/runs.js'
+import type { Split } from '../research-world/names.js'
+
+const { values } = parseArgs({
+  options: {
+    split: { type: 'string', default: 'train' },
+    'first-seed': { type: 'string', default: '1' },
+    worlds: { type: 'string', default: '10' },
+    questions: { type: 'string', default: '12' },
+    /** Relative frequencies of 1, 2, ... hops. */
+    hops: { type: 'string', default: '0.2,0.22,0.2,0.16,0.12,0.1' },
+    useless: { type: 'string', default: '0.08' },
+    slips: { type: 'string', default: '0.04' },
+    /** Shares of the runs: with PROGRESS questions; with a recall tool; with a distillation and what follows it. */
+    progress: { type: 'string', default: '0.8' },
+    recall: { type: 'string', default: '0.5' },
+    distil: { type: 'string', default: '0.25' },
+    out: { type: 'string' },
+  },
+})
+if (values.out === undefined) throw new Error('--out: expected a file name, got nothing')
+function write(seed: number, run: RecordedRun, pieces: readonly Piece[]): void {
+  const rows = pieces.map(({ text, special, kind, branch }) => [text, special ? 1 : 0, pieceKinds.indexOf(kind), branch])
+  writeSync(file, `${JSON.stringify({ seed, hops: run.question.chain.length, turns: run.turns.length, pieces: rows })}\n`)
+}
+
+const weights = values.hops.split(',').map(Number)
+const file = openSync(values.out, 'w')
+for (let seed = Number(values['first-seed']); seed < Number(values['first-seed']) + Number(values.worlds); ++seed) {
+  const world = new World({ seed, split: values.split as Split })
+  const index = new SearchIndex(world)
+  const random = new Random(`runs ${seed}`)
+  for (let i = 0; i < Number(values.questions); ) {
+    const question = makeQuestion(world, random, weights)
+    if (callsNeeded(index, question, (call) => answerCall(world, index, call)) === undefined) continue
+    ++i
+    const run = recordRun(world, index, question, random, { ...defaultRun, useless: Number(values.useless), slips: Number(values.slips) })
+    const common = { progress: random.chance(Number(values.progress)), recall: random.chance(Number(values.recall)) }
+    const calls = run.turns.length - 1
+    const swap = random.chance(Number(values.distil)) && calls >= 5 ? { at: 4 + random.below(calls - 4), keepRecent: 2 } : undefined
+    write(seed, run, renderRun(run, { ...common, distil: swap }))
+    if (swap !== undefined) write(seed, run, renderRun(run, { ...common, distilled: swap }))
+  }
+}
+closeSync(file)
