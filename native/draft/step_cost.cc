@@ -58,7 +58,9 @@ void StepCost::observe(int tokens, double beside, double seconds) {
   if (left != right)
     along = static_cast<double>(tokens - points_[left].tokens) /
             static_cast<double>(points_[right].tokens - points_[left].tokens);
-  for (CostPoint& point : points_) point.seconds *= 1 + kGlobal * (ratio - 1);
+  const double global = std::max(kGlobal, 1.0 / ++observed_);
+  observed_ = std::min(observed_, 1 << 20);
+  for (CostPoint& point : points_) point.seconds *= 1 + global * (ratio - 1);
   points_[right].seconds *= 1 + kLocal * along * (ratio - 1);
   if (left != right) points_[left].seconds *= 1 + kLocal * (1 - along) * (ratio - 1);
   iron();

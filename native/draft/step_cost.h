@@ -47,6 +47,7 @@ class StepCost {
   std::vector<CostPoint> points_;  // as measured
   std::vector<CostPoint> curve_;   // monotone
   ContextCost context_;
+  int observed_ = 0;
 };
 
 }  // namespace agentinfer

@@ -19,22 +19,20 @@ void Batch::clear() {
   for (auto* rows : {&drafts_, &tokens_, &positions_, &slots_, &logit_rows_}) rows->clear();
 }
 
-BatchEntry& Batch::add(const BatchEntry& entry, std::span<const int32_t> drafts) {
-  ensure(!full() && entry.known_rows + static_cast<int>(drafts.size()) <= room(), "batch overflow: ", entry.known_rows,
-         " rows, room for ", room());
-  BatchEntry& added = entries_.emplace_back(entry);
-  added.draft_begin = static_cast<int>(drafts_.size());
-  added.drafts = static_cast<int>(drafts.size());
-  drafts_.insert(drafts_.end(), drafts.begin(), drafts.end());
-  rows_ += added.rows();
-  return added;
+void Batch::add(const BatchEntry& entry) {
+  ensure(!full() && entry.known_rows <= room() && entry.drafts == 0, "batch overflow: ", entry.known_rows, " rows, room for ",
+         room());
+  entries_.push_back(entry);
+  rows_ += entry.known_rows;
 }
 
-void Batch::drop_last() {
-  const BatchEntry& last = entries_.back();
-  rows_ -= last.rows();
-  drafts_.resize(static_cast<size_t>(last.draft_begin));
-  entries_.pop_back();
+void Batch::set_drafts(BatchEntry& entry, std::span<const int32_t> drafts) {
+  const int count = static_cast<int>(drafts.size());
+  ensure(entry.wants_logits && entry.drafts == 0 && count <= room(), "batch overflow: ", count, " drafts, room for ", room());
+  entry.draft_begin = static_cast<int>(drafts_.size());
+  entry.drafts = count;
+  drafts_.insert(drafts_.end(), drafts.begin(), drafts.end());
+  rows_ += count;
 }
 
 std::span<const int32_t> Batch::drafts(const BatchEntry& entry) const {

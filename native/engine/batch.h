@@ -16,8 +16,9 @@ struct BatchEntry {
   int outcome = 0;          // index of its outcome record
   int64_t begin = 0;        // first position computed in this step
   int known_rows = 0;       // rows of tokens that are certain
-  int draft_begin = 0, drafts = 0;  // its drafted tokens in Batch::drafts(), rows behind the known ones
   bool wants_logits = false;        // the known rows reach the last known token
+  int draft_limit = 0;              // tokens that may be drafted for it
+  int draft_begin = 0, drafts = 0;  // its drafted tokens in Batch::drafts(), rows behind the known ones
   int first_logit = 0;      // index of its first logit row
   // Filled by verification:
   int emitted = 0, accepted = 0;
@@ -36,10 +37,11 @@ class Batch {
   void clear();
   int room() const { return max_rows_ - rows_; }
   bool full() const { return room() == 0 || entries_.size() == max_sequences_; }
-  // REQUIRES room for the entry's rows. `drafts` are copied.
-  BatchEntry& add(const BatchEntry& entry, std::span<const int32_t> drafts);
-  // Forgets the entry added last.
-  void drop_last();
+  // REQUIRES room for the entry's known rows. It has no drafts yet.
+  void add(const BatchEntry& entry);
+  // Puts drafted tokens (copied) behind the entry's known rows. REQUIRES room for them; once for an entry of this batch.
+  void set_drafts(BatchEntry& entry, std::span<const int32_t> drafts);
+  int rows() const { return rows_; }
   std::span<BatchEntry> entries() { return entries_; }
   bool empty() const { return entries_.empty(); }
   std::span<const int32_t> drafts(const BatchEntry& entry) const;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-
 namespace agentinfer {
 namespace {
 
@@ -26,16 +25,23 @@ enum Field : size_t { kSequence, kKind, kComputed, kEmitted, kFinish, kDrafted, 
 
 }  // namespace
 
-Engine::Engine(Decoder& decoder, int vocabulary, DraftFunction draft)
+Engine::Engine(Decoder& decoder, int vocabulary, std::unique_ptr<Speculation> speculation)
     : decoder_(decoder),
       vocabulary_(vocabulary),
       max_context_(std::min<int64_t>(decoder.options().shape.max_context,
                                      int64_t{decoder.options().blocks} * decoder.options().block_size)),
-      draft_(std::move(draft)),
+      speculation_(std::move(speculation)),
       pool_(decoder.options().blocks, decoder.options().block_size),
       index_(pool_, index_options(decoder)),
-      batch_(decoder.options().shape, kMaxDraft),
-      verifier_(vocabulary, decoder.options().shape.max_logit_rows, max_context_) {}
+      batch_(decoder.options().shape, kMaxDraftTokens),
+      verifier_(vocabulary, decoder.options().shape.max_logit_rows, max_context_) {
+  drafts_.reserve(static_cast<size_t>(decoder.options().shape.max_sequences));
+}
+
+Engine::~Engine() {
+  if (!speculation_) return;
+  for (const auto& [id, sequence] : sequences_) speculation_->end(*sequence);
+}
 
 void Engine::add(SequenceSpec spec) {
   if (spec.tokens.empty()) fail(ErrorCode::kInvalidArgument, "a prompt needs at least one token, got none");
@@ -55,10 +61,14 @@ void Engine::remove(int32_t id) {
   Sequence* sequence = find(id);
   if (sequence == nullptr) return;
   release(*sequence);
+  if (speculation_) speculation_->end(*sequence);
   sequences_.erase(id);
 }
 
-void Engine::forget_session(int64_t session) { index_.forget(session); }
+void Engine::forget_session(int64_t session) {
+  index_.forget(session);
+  if (speculation_) speculation_->forget_session(session);
+}
 
 Sequence* Engine::find(int32_t id) {
   const auto found = sequences_.find(id);
@@ -78,10 +88,12 @@ StepResult Engine::step(const StepPlan& plan) {
   batch_.clear();
   apply(plan);
   reserve(plan, result);
-  result.phases[0] = milliseconds(Clock::now() - start) - result.phases[1];
+  result.phases[0] = milliseconds(Clock::now() - start);
   if (!batch_.empty()) {
     try {
+      draft(plan.now, result);
       forward(result);
+      learn(result);
       commit(result);
     } catch (const Error& error) {
       fail_batch(error, result);
@@ -89,9 +101,9 @@ StepResult Engine::step(const StepPlan& plan) {
       fail_batch(Error(ErrorCode::kOutOfMemory, "host memory ran out during a step"), result);
     }
   }
-  prefetch(plan);
   probe(plan, result);
   report_pool(result);
+  if (speculation_) speculation_->report(result);
   result.unhealthy = unhealthy_;
   result.phases[5] = milliseconds(Clock::now() - start);
   return result;
@@ -147,24 +159,13 @@ OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double
   entry.known_rows = static_cast<int>(std::min<int64_t>({std::max(tokens, 1), missing, batch_.room()}));
   entry.wants_logits = entry.known_rows == missing;
 
-  drafted_.clear();
   const int64_t context_left = max_context_ - sequence.known() - 1;
   const int64_t output_left = sequence.max_tokens - sequence.outputs() - 1;  // the sampled token itself is not drafted
-  const int limit = static_cast<int>(std::min<int64_t>({draft_limit, kMaxDraft, batch_.room() - entry.known_rows, context_left, output_left}));
-  if (draft_ && entry.wants_logits && limit > 0) {
-    const auto start = Clock::now();
-    draft_(sequence, limit, drafted_);
-    drafted_.resize(std::min(drafted_.size(), static_cast<size_t>(limit)));
-    result.phases[1] += milliseconds(Clock::now() - start);
-  }
+  if (entry.wants_logits)
+    entry.draft_limit = static_cast<int>(
+        std::max<int64_t>(0, std::min<int64_t>({draft_limit, kMaxDraftTokens, context_left, output_left})));
 
-  const int64_t end = computed + entry.known_rows;
-  Room room = take_room(reservation, sequence, end + static_cast<int64_t>(drafted_.size()), now);
-  if (room != Room::kTaken && !drafted_.empty()) {
-    drafted_.clear();
-    room = take_room(reservation, sequence, end, now);
-  }
-  if (room != Room::kTaken) return OutcomeKind::kDeferred;
+  if (take_room(reservation, sequence, computed + entry.known_rows, now) != Room::kTaken) return OutcomeKind::kDeferred;
 
   reservation.commit(sequence.table);
   run_moves();
@@ -176,8 +177,9 @@ OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double
     sequence.started = true;
     set(result, outcome, kCachedTokens, static_cast<int32_t>(computed));
     explain_miss(sequence, result);
+    if (speculation_ && !sequence.drafting) speculation_->begin(sequence);
   }
-  batch_.add(entry, drafted_);
+  batch_.add(entry);
   return OutcomeKind::kCommitted;
 }
 
@@ -204,11 +206,36 @@ void Engine::run_moves() {
 }
 
 void Engine::explain_miss(const Sequence& sequence, StepResult& result) {
-  constexpr uint64_t kNobodys = 0;
-  const MissReport miss = index_.explain(sequence.salt, std::span(sequence.tokens).first(sequence.tokens.size() - 1),
-                                         std::span(&kNobodys, 1));
+  const MissReport miss = index_.explain(sequence.salt, std::span(sequence.tokens).first(sequence.tokens.size() - 1));
   result.misses.insert(result.misses.end(), {sequence.id, static_cast<int32_t>(miss.cause), static_cast<int32_t>(miss.index),
                                              miss.token, miss.indexed});
+}
+
+// Drafts come last and take only what is left: rows of the batch, and blocks.
+void Engine::draft(double now, StepResult& result) {
+  if (!speculation_) return;
+  const auto start = Clock::now();
+  const auto entries = batch_.entries();
+  drafts_.assign(entries.size(), {});
+  speculation_->choose(entries, batch_.room(), drafts_);
+  for (size_t i = 0; i < entries.size(); ++i)
+    if (!drafts_[i].empty()) batch_.set_drafts(entries[i], make_room(entries[i], drafts_[i], now));
+  run_moves();
+  result.phases[1] = milliseconds(Clock::now() - start);
+}
+
+// The part of the draft that is valid and finds room.
+std::span<const int32_t> Engine::make_room(const BatchEntry& entry, std::span<const int32_t> draft, double now) {
+  const auto foreign = std::find_if(draft.begin(), draft.end(), [&](int32_t token) { return token < 0 || token >= vocabulary_; });
+  int64_t size = std::min<int64_t>({foreign - draft.begin(), entry.draft_limit, batch_.room()});
+  Sequence& sequence = *entry.sequence;
+  const int64_t known = entry.begin + entry.known_rows;
+  if (sequence.table.blocks_needed(known + size) > 0) {
+    Reservation reservation(index_);
+    if (take_room(reservation, sequence, known + size, now) == Room::kTaken) reservation.commit(sequence.table);
+    else size = std::min(size, sequence.table.capacity() - known);
+  }
+  return draft.first(static_cast<size_t>(size));
 }
 
 void Engine::forward(StepResult& result) {
@@ -221,6 +248,13 @@ void Engine::forward(StepResult& result) {
   });
   result.phases[2] = milliseconds(Clock::now() - start - sampling);
   result.phases[3] = milliseconds(sampling);
+}
+
+void Engine::learn(StepResult& result) {
+  if (!speculation_) return;
+  const auto start = Clock::now();
+  speculation_->learn(batch_.entries(), (result.phases[2] + result.phases[3]) / 1000, result);
+  result.phases[1] += milliseconds(Clock::now() - start);
 }
 
 void Engine::commit(StepResult& result) {
@@ -245,6 +279,7 @@ void Engine::commit_entry(BatchEntry& entry, StepResult& result) {
     sequences_.erase(sequence.id);
   } else if (entry.finish != FinishReason::kNone) {
     release(sequence);
+    if (speculation_) speculation_->end(sequence);
     sequences_.erase(sequence.id);
   } else {
     index_.publish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
@@ -267,11 +302,6 @@ void Engine::fail_batch(const Error& error, StepResult& result) {
   }
 }
 
-void Engine::prefetch(const StepPlan& plan) {
-  for (int32_t session : plan.prefetch) index_.prefetch(session, pool_.free_count());
-  if (!plan.prefetch.empty()) run_moves();
-}
-
 void Engine::probe(const StepPlan& plan, StepResult& result) {
   listed_.clear();
   for (int32_t id : plan.probe) {
@@ -284,7 +314,7 @@ void Engine::probe(const StepPlan& plan, StepResult& result) {
     const int64_t blocks = (sequence->known() + block - 1) / block;
     // Requests that lack the same next block share a group: the first of them fills the cache for the others.
     const size_t from = static_cast<size_t>(match.blocks()) * static_cast<size_t>(block);
-    uint32_t group = 2166136261u ^ static_cast<uint32_t>(from) ^ static_cast<uint32_t>(sequence->salt);
+    uint32_t group = 2166136261u ^ static_cast<uint32_t>(from);
     for (size_t i = from; i < std::min(tokens.size(), from + static_cast<size_t>(block)); ++i)
       group = (group ^ static_cast<uint32_t>(tokens[i])) * 16777619u;
     result.probes.insert(result.probes.end(),

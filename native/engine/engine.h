@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,6 +12,7 @@
 
 #include "engine/batch.h"
 #include "engine/sequence.h"
+#include "engine/speculation.h"
 #include "engine/step.h"
 #include "engine/verify.h"
 #include "kv/block_pool.h"
@@ -23,21 +23,18 @@
 
 namespace agentinfer {
 
-inline constexpr int kMaxDraft = 15;  // the NPU's attention takes 16 query tokens a row in decode
-
-// Proposes up to `limit` tokens to follow sequence.tokens, appended to `out`.
-using DraftFunction = std::function<void(const Sequence& sequence, int limit, std::vector<int32_t>& out)>;
-
 class Engine {
  public:
-  // `decoder` is borrowed. The pool has the decoder's blocks and host blocks. `draft` may be empty: no speculation.
-  Engine(Decoder& decoder, int vocabulary, DraftFunction draft);
+  // `decoder` is borrowed. The pool has the decoder's blocks and host blocks. Without `speculation` nothing is drafted.
+  Engine(Decoder& decoder, int vocabulary, std::unique_ptr<Speculation> speculation);
+  // What the live sequences generated so far is kept for others to draft from.
+  ~Engine();
 
   // Throws kInvalidArgument: empty prompt, token outside the vocabulary, id in use, prompt longer than the context, bad sampling.
   void add(SequenceSpec spec);
   // Ends a sequence; what it computed stays cached. Unknown ids are ignored (it may have ended by itself).
   void remove(int32_t id);
-  // The session will not come back: its blocks lose their retention.
+  // The session will not come back: its blocks lose their retention, and nobody drafts from its text any more.
   void forget_session(int64_t session);
 
   // Never throws for what a sequence or the device did: that is in the result. A failure of the forward pass fails the
@@ -56,14 +53,16 @@ class Engine {
   void reserve(const StepPlan& plan, StepResult& result);
   OutcomeKind join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome, StepResult& result);
   Room take_room(Reservation& reservation, Sequence& sequence, int64_t tokens, double now);
+  void draft(double now, StepResult& result);
+  std::span<const int32_t> make_room(const BatchEntry& entry, std::span<const int32_t> draft, double now);
   void forward(StepResult& result);
+  void learn(StepResult& result);
   void commit(StepResult& result);
   void commit_entry(BatchEntry& entry, StepResult& result);
   void fail_batch(const Error& error, StepResult& result);
   void run_moves();
   void release(Sequence& sequence);
   void explain_miss(const Sequence& sequence, StepResult& result);
-  void prefetch(const StepPlan& plan);
   void probe(const StepPlan& plan, StepResult& result);
   void report_pool(StepResult& result) const;
   Sequence* find(int32_t id);
@@ -71,13 +70,13 @@ class Engine {
   Decoder& decoder_;
   const int vocabulary_;
   const int64_t max_context_;
-  DraftFunction draft_;
+  std::unique_ptr<Speculation> speculation_;  // outlives the sequences
   BlockPool pool_;
   PrefixIndex index_;
   Batch batch_;
   Verifier verifier_;
   std::unordered_map<int32_t, std::unique_ptr<Sequence>> sequences_;
-  std::vector<int32_t> drafted_;
+  std::vector<std::span<const int32_t>> drafts_;  // beside the batch's entries
   std::vector<HostMove> moves_;
   std::vector<PrefixIndex::Listed> listed_;
   std::string unhealthy_;

@@ -1,11 +1,14 @@
 #include "engine/loaded_engine.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "backend/cpu/cpu_backend.h"
 #include "engine/host_memory.h"
+#include "engine/step_profile.h"
 #include "model/tensor_names.h"
 #include "tensor/check.h"
+#include "tensor/mapped_file.h"
 
 namespace agentinfer {
 namespace {
@@ -50,6 +53,24 @@ int64_t default_kv_tokens(const ModelConfig& config, const EngineOptions& option
   const size_t left = available > fixed ? (available - fixed) / 2 : 0;
   const auto affordable = static_cast<int64_t>(left / kv_bytes_per_token(config, 1, options.kv_dtype));
   return std::clamp(affordable, std::min<int64_t>(wished, shape.max_context), wished);
+}
+
+// Stored token ids mean nothing to another tokenizer. FNV-1a over whole words of its files.
+uint64_t tokenizer_fingerprint(const std::filesystem::path& folder, int64_t vocabulary) {
+  uint64_t hash = 14695981039346656037u ^ static_cast<uint64_t>(vocabulary);
+  const auto mix = [&](uint64_t word) { hash = (hash ^ word) * 1099511628211u; };
+  for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json"}) {
+    if (!std::filesystem::exists(folder / name)) continue;
+    const MappedFile file(folder / name);
+    const auto bytes = file.bytes();
+    mix(bytes.size());
+    for (size_t at = 0; at < bytes.size(); at += sizeof(uint64_t)) {
+      uint64_t word = 0;
+      std::memcpy(&word, bytes.data() + at, std::min(sizeof word, bytes.size() - at));
+      mix(word);
+    }
+  }
+  return hash;
 }
 
 void require_memory(const MemoryPlan& plan) {
@@ -107,7 +128,14 @@ LoadedEngine::LoadedEngine(const EngineOptions& options) : config_(read_model_co
                                                       .block_size = options.block_size,
                                                       .blocks = sizes.blocks,
                                                       .host_blocks = sizes.host_blocks});
-  engine_ = std::make_unique<Engine>(*decoder_, static_cast<int>(config_.vocab_size), nullptr);
+  engine_ = std::make_unique<Engine>(*decoder_, static_cast<int>(config_.vocab_size), make_speculation(options));
+}
+
+std::unique_ptr<Speculation> LoadedEngine::make_speculation(const EngineOptions& options) {
+  if (!options.speculate) return nullptr;
+  SpeculatorOptions speculation = options.speculation;
+  speculation.memory.store.fingerprint = tokenizer_fingerprint(options.folder, config_.vocab_size);
+  return std::make_unique<Speculator>(std::move(speculation), profile_step_cost(*decoder_, weights_), options.max_sequences);
 }
 
 }  // namespace agentinfer

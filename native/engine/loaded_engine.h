@@ -10,6 +10,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "engine/speculator.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
 #include "model/decoder.h"
@@ -31,6 +32,8 @@ struct EngineOptions {
   DType kv_dtype = DType::kF16;
   int max_batch_tokens = 512;      // rows of a step
   int max_sequences = 64;          // sequences of a step
+  bool speculate = false;          // draft for the sequences that ask for it
+  SpeculatorOptions speculation;   // the store's fingerprint is set here
   // On the calling thread: bytes of the checkpoint read so far, and in total.
   std::function<void(size_t done, size_t total)> on_progress;
   const std::atomic<bool>* aborted = nullptr;
@@ -59,6 +62,8 @@ class LoadedEngine {
   int threads() const { return threads_; }
 
  private:
+  std::unique_ptr<Speculation> make_speculation(const EngineOptions& options);
+
   // Destroyed in reverse order.
   ModelConfig config_;
   std::string isa_;

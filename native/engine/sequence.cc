@@ -13,7 +13,8 @@ Sequence::Sequence(SequenceSpec spec, int block_size)
       sampling(std::move(spec.sampling)),
       tokens(std::move(spec.tokens)),
       table(block_size),
-      cursor(salt) {
+      cursor(salt),
+      speculation(std::move(spec.speculation)) {
   if (sampling.penalised()) history.append_prompt(tokens);
 }
 

@@ -3,8 +3,10 @@
 //   0 <= table.computed() < tokens.size(), except after the last token's row: the token sampled last has no KV yet (pending)
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "draft/draft_memory.h"
 #include "engine/step.h"
 #include "engine/token_history.h"
 #include "kv/block_table.h"
@@ -33,6 +35,8 @@ struct Sequence {
   TokenHistory history;
   BlockTable table;
   ChainCursor cursor;
+  const SpeculationSpec speculation;
+  std::unique_ptr<DraftMemory::Set> drafting;  // what it drafts from; null: nothing
   bool started = false;          // has looked for cached blocks and holds its own
 };
 

@@ -9,9 +9,17 @@
 #include <string_view>
 #include <vector>
 
+#include "draft/draft_memory.h"
 #include "engine/sampler.h"
 
 namespace agentinfer {
+
+// What a sequence may draft from, and what it leaves behind for others.
+struct SpeculationSpec {
+  bool enabled = false;
+  bool session = true;    // SequenceSpec::session, if there is one, is its session here too; else origin.session is
+  SequenceOrigin origin;
+};
 
 // What a sequence is made from. Ids are chosen by the caller and unique among live sequences.
 struct SequenceSpec {
@@ -21,19 +29,22 @@ struct SequenceSpec {
   std::vector<int32_t> tokens;     // the prompt, at least one
   int64_t max_tokens = 0;          // tokens to generate at most, >= 1
   SamplingParams sampling;
+  SpeculationSpec speculation;
 };
 
 // Names of the fields of one record, in order; a record's stride is the list's length.
 inline constexpr std::array kPlanRow{"sequence", "tokens", "draftLimit"};
 inline constexpr std::array kPlanPreempt{"sequence"};
 inline constexpr std::array kPlanRetain{"session", "retentionClass", "expiresAt"};
-inline constexpr std::array kPlanPrefetch{"session"};
 inline constexpr std::array kOutcome{"sequence", "kind",     "computed", "emitted",    "finish",
                                      "drafted",  "accepted", "blocks",   "cachedTokens", "error"};
 inline constexpr std::array kProbe{"sequence", "hitTokens", "pinned", "evictable", "host", "need", "group"};
 inline constexpr std::array kMiss{"sequence", "cause", "index", "token", "indexed"};
 inline constexpr std::array kPool{"total", "free", "cached", "used", "hostTotal", "hostFree", "evicted"};
 inline constexpr std::array kDemand{"pinned", "evictable", "host", "fresh"};
+inline constexpr std::array kDraft{"sequence", "source", "drafted", "accepted", "savedMicroseconds"};
+inline constexpr std::array kDraftMemory{"open",        "sessions",         "roles",    "storedSessions", "storedAutomata",
+                                         "storedBytes", "evictedSessions", "failures"};
 inline constexpr std::array kPhases{"reserve", "draft", "forward", "sample", "commit", "total"};
 
 struct StepPlan {
@@ -41,7 +52,6 @@ struct StepPlan {
   std::vector<int32_t> rows;       // kPlanRow: compute `tokens` more tokens (a prefill chunk, or 1), then draft up to draftLimit
   std::vector<int32_t> preempt;    // kPlanPreempt: give the sequence's blocks back (they stay cached); it starts over when planned again
   std::vector<double> retain;      // kPlanRetain
-  std::vector<int32_t> prefetch;   // kPlanPrefetch: after the step, bring the session's blocks back from the host into free ones
   std::vector<int32_t> probe;      // sequences whose hit and need to report (those not started)
   bool demand = false;             // also report the union over the probed sequences
 };
@@ -71,7 +81,10 @@ struct StepResult {
   std::vector<int32_t> misses;        // kMiss, for sequences that started in this step
   std::array<int32_t, kPool.size()> pool{};
   std::array<int32_t, kDemand.size()> demand{};
-  std::array<double, kPhases.size()> phases{};  // milliseconds
+  std::vector<int32_t> drafts;        // kDraft, for sequences with verified drafts; `source` is a SourceKind
+  std::array<double, kDraftMemory.size()> draft_memory{};  // DraftMemory::Stats; zeros without speculation
+  std::vector<std::string> notices;   // about the draft memory: a file refused, a save that failed
+  std::array<double, kPhases.size()> phases{};  // milliseconds; draft: choosing drafts and learning from them
   std::vector<StepError> errors;
   std::string unhealthy;              // not empty: the device failed, every later step fails too; why
 };

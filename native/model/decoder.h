@@ -36,6 +36,11 @@ class Decoder {
   // then undefined, all others untouched.
   void forward(const StepInputs& inputs, const LogitsSink& sink);
 
+  // Runs the work of the first `layers` layers, or their attention alone, on this rank alone, for its time: results mean
+  // nothing, K and V are written at the inputs' slots. Returns when it is done.
+  void rehearse(const StepInputs& inputs, int layers);
+  void rehearse_attention(const StepInputs& inputs, int layers);
+
   Backend& backend() { return backend_; }
   KvCache& cache() { return *cache_; }
   const KvCache& cache() const { return *cache_; }
