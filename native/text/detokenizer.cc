@@ -69,10 +69,10 @@ Detokenizer& Detokenizer::operator=(Detokenizer&&) noexcept = default;
 void Detokenizer::push(int32_t id, std::string& out) {
   State& state = *state_;
   const std::vector<TokenEntry>& tokens = state.data.tokens;
-  if (id < 0 || static_cast<size_t>(id) >= tokens.size())
-    fail(ErrorCode::kInvalidArgument, "token id ", id, ", expected 0 to ", tokens.size() - 1);
+  if (id < 0) fail(ErrorCode::kInvalidArgument, "token id ", id, ", expected >= 0");
   if (std::binary_search(state.skipped.begin(), state.skipped.end(), id)) return;
-  const TokenEntry& token = tokens[id];
+  // Models pad their vocabulary beyond the tokenizer's.
+  const TokenEntry token = static_cast<size_t>(id) < tokens.size() ? tokens[id] : TokenEntry{};
   if (token.kind == TokenKind::kBytes) {
     state.bytes.append(token.text);
     return state.drain(out, false);

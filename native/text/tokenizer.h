@@ -83,7 +83,8 @@ class Tokenizer {
   void encode_segments(std::span<const TextSegment> segments, const EncodeOptions& options,
                        std::vector<int32_t>& out) const;
 
-  // Always valid UTF-8. Throws kInvalidArgument for an id outside [0, vocab_size()).
+  // Always valid UTF-8. Ids from vocab_size() on, with which models pad their vocabulary, have no text.
+  // Throws kInvalidArgument for a negative id.
   std::string decode(std::span<const int32_t> ids, const DecodeOptions& options = {}) const;
 
   // Ids are in [0, vocab_size()). A vocabulary may have holes: their piece is empty and they decode to
@@ -123,8 +124,7 @@ class Detokenizer {
   Detokenizer(Detokenizer&&) noexcept;
   Detokenizer& operator=(Detokenizer&&) noexcept;
 
-  // Text that became complete with this id, possibly empty. Throws kInvalidArgument for an id outside the
-  // vocabulary.
+  // Text that became complete with this id, possibly empty. Ids as for Tokenizer::decode.
   std::string push(int32_t id);
   void push(int32_t id, std::string& out);  // appends
   // What is left at the end of the sequence (bytes of a character that never came are U+FFFD). Begins a new
