@@ -1,21 +1,20 @@
 /**
  * Training data: node dist/bench/models/export.js --split train --first-seed 1 --worlds 100 --out runs.jsonl
  *
- * A line per run: {"seed", "hops", "turns", "pieces": [[text, special, kind, branch], ...]} with kinds as indices into pieceKinds. Worlds
+ * A line per run: {"seed", "hops" (0: a planner), "turns", "pieces": [[text, special, kind, branch], ...]} with kinds as indices into pieceKinds. Worlds
  * with seeds first-seed, first-seed + 1, ...; the same options give the same file.
  */
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 
 import { callsNeeded } from '../research-world/oracle.js'
-import { makeQuestion } from '../research-world/questions.js'
+import { joinQuestions, makeQuestion } from '../research-world/questions.js'
 import { Random } from '../research-world/random.js'
-import { pieceKinds, renderRun } from '../research-world/render.js'
+import { pieceKinds, renderPlan, renderRun } from '../research-world/render.js'
 import { answerCall, defaultRun, recordRun } from '../research-world/runs.js'
 import { SearchIndex } from '../research-world/search.js'
 import { World } from '../research-world/world.js'
 import type { Piece } from '../research-world/render.js'
-import type { RecordedRun } from '../research-world/runs.js'
 import type { Split } from '../research-world/names.js'
 
 const { values } = parseArgs({
@@ -28,17 +27,18 @@ const { values } = parseArgs({
     hops: { type: 'string', default: '0.2,0.22,0.2,0.16,0.12,0.1' },
     useless: { type: 'string', default: '0.08' },
     slips: { type: 'string', default: '0.04' },
-    /** Shares of the runs: with PROGRESS questions; with a recall tool; with a distillation and what follows it. */
-    progress: { type: 'string', default: '0.8' },
+    /** Shares of the runs: with PROGRESS questions; with a recall tool; with a distillation and what follows it. And planners' runs. */
+    progress: { type: 'string', default: '0.6' },
     recall: { type: 'string', default: '0.5' },
+    plans: { type: 'string', default: '0.08' },
     distil: { type: 'string', default: '0.25' },
     out: { type: 'string' },
   },
 })
 if (values.out === undefined) throw new Error('--out: expected a file name, got nothing')
-function write(seed: number, run: RecordedRun, pieces: readonly Piece[]): void {
+function write(seed: number, hops: number, turns: number, pieces: readonly Piece[]): void {
   const rows = pieces.map(({ text, special, kind, branch }) => [text, special ? 1 : 0, pieceKinds.indexOf(kind), branch])
-  writeSync(file, `${JSON.stringify({ seed, hops: run.question.chain.length, turns: run.turns.length, pieces: rows })}\n`)
+  writeSync(file, `${JSON.stringify({ seed, hops, turns, pieces: rows })}\n`)
 }
 
 const weights = values.hops.split(',').map(Number)
@@ -55,8 +55,12 @@ for (let seed = Number(values['first-seed']); seed < Number(values['first-seed']
     const common = { progress: random.chance(Number(values.progress)), recall: random.chance(Number(values.recall)) }
     const calls = run.turns.length - 1
     const swap = random.chance(Number(values.distil)) && calls >= 5 ? { at: 4 + random.below(calls - 4), keepRecent: 2 } : undefined
-    write(seed, run, renderRun(run, { ...common, distil: swap }))
-    if (swap !== undefined) write(seed, run, renderRun(run, { ...common, distilled: swap }))
+    const hops = question.chain.length
+    write(seed, hops, run.turns.length, renderRun(run, { ...common, distil: swap }))
+    if (swap !== undefined) write(seed, hops, run.turns.length, renderRun(run, { ...common, distilled: swap }))
+    if (!random.chance(Number(values.plans))) continue
+    const parts = Array.from({ length: 2 + random.below(3) }, () => makeQuestion(world, random, weights))
+    write(seed, 0, 2, renderPlan(joinQuestions(parts), { recall: random.chance(0.5) }))
   }
 }
 closeSync(file)

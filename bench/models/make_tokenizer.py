@@ -29,6 +29,8 @@ PHRASES = [
     "</value>\n===END_PROGRESS===", "===MEMORY===", "\n===END_MEMORY===", "<reason>", "</reason>", "<value>", "</value>", "===END_PROGRESS===",
     " /no_think", "TRUE", "FALSE", " Sought the ",
     '[{"name":"search","arguments":{"query":"', '[{"name":"open","arguments":{"title":"', '[{"name":"recall","arguments":{"id":"', '"}}]',
+    # planners
+    "Ask the seekers.", "seeker", "(task)", "Ask for each.", '[{"name":"seeker","arguments":{"task":"', '"}},{"name":"seeker","arguments":{"task":"',
     # questions
     "Name ", "the ", "'s ", "Begin at ", ". Go to the ", ", then the ", ". Where do you end?", "Who or what is the ", " of ", " of the ", "?",
     # thinking

@@ -3,6 +3,8 @@
  * Every fixed phrase here is one piece of their vocabulary, or a few.
  */
 export const instructions = 'Answer from the encyclopedia.'
+/** Of a planner, whose only tool is a seeker for every part of a question. */
+export const plannerInstructions = 'Ask the seekers.'
 
 /** An observation's id, and the call it came from, such as `open(title: "…")`. */
 interface CalledObservation {
@@ -10,11 +12,11 @@ interface CalledObservation {
   readonly call: string
 }
 
-const keys = { search: 'query', open: 'title', recall: 'id' } as const
+const keys = { search: 'query', open: 'title', recall: 'id', seeker: 'task' } as const
 export type ToolName = keyof typeof keys
 
-export function callText(name: ToolName, argument: string): string {
-  return JSON.stringify([{ name, arguments: { [keys[name]]: argument } }])
+export function callText(name: ToolName, ...values: readonly string[]): string {
+  return JSON.stringify(values.map((value) => ({ name, arguments: { [keys[name]]: value } })))
 }
 
 /** The names of the tools and of their required arguments: all that a model of this size can use of a schema. */
@@ -46,7 +48,7 @@ export const worldPrompts = {
 }
 
 /** The system turn, as the runtime makes it of `worldPrompts`. */
-export function systemText(tools: readonly ToolName[], progress: boolean): string {
+export function systemText(tools: readonly ToolName[], progress: boolean, first = instructions): string {
   const list = `Tools: ${tools.map((name) => `${name}(${keys[name]})`).join(', ')}.`
-  return [instructions, list, ...(progress ? [worldPrompts.progress] : [])].join('\n\n')
+  return [first, list, ...(progress ? [worldPrompts.progress] : [])].join('\n\n')
 }

@@ -70,4 +70,25 @@ export function isRight(question: Question, answer: string): boolean {
   return question.answers.includes(text)
 }
 
+/** Independent questions asked together: a planner has each answered by an agent of its own. */
+export interface PlannedQuestion {
+  readonly text: string
+  readonly parts: readonly Question[]
+}
+
+export function joinQuestions(parts: readonly Question[]): PlannedQuestion {
+  return { text: parts.map(({ text }) => text).join('\n'), parts }
+}
+
+/** The answer to a planned question, of the answers to its parts. */
+export function plannedAnswer(answers: readonly string[]): string {
+  return answers.join(', ')
+}
+
+/** Parts of a planned question that are answered right. */
+export function rightParts({ parts }: PlannedQuestion, answer: string): number {
+  const given = answer.split(',')
+  return given.length === parts.length ? parts.filter((part, i) => isRight(part, given[i]!)).length : 0
+}
+
 export const relationWords: readonly string[] = relations.map((relation) => relation.word)

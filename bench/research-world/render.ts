@@ -3,8 +3,10 @@
  * conversation; branches are what a fork of it reads and writes (PROGRESS questions, distillation), placed where they fork off. Cut where
  * generation begins, as the runtime's sessions tokenise it.
  */
-import { callText, systemText, worldPrompts } from './format.js'
+import { callText, plannerInstructions, systemText, worldPrompts } from './format.js'
 import type { ToolName } from './format.js'
+import { plannedAnswer } from './questions.js'
+import type { PlannedQuestion } from './questions.js'
 import type { RecordedRun, RecordedTurn } from './runs.js'
 
 /** What a model is to learn of a piece; `read` pieces are given to it. The order is part of the data format. */
@@ -90,4 +92,24 @@ function distilPieces(run: RecordedRun, { at, keepRecent }: Distillation, branch
 function memoryFacts(run: RecordedRun, lastGone: number): string {
   const facts = run.turns.slice(0, lastGone + 2).flatMap(({ think, spoilt }) => (spoilt ? [] : (/The \w+ of \w+ is \w+\./.exec(think) ?? [])))
   return [...facts, `Seek the ${run.turns[lastGone + 1]!.goal}.`].join(' ')
+}
+
+/** A planner's run: every part of the question to a seeker of its own, at once, and what they bring in the order of the parts. */
+export function renderPlan(plan: PlannedQuestion, options: { readonly recall: boolean }): Piece[] {
+  const tools: ToolName[] = options.recall ? ['seeker', 'recall'] : ['seeker']
+  const own = (text: string, kind: PieceKind): Piece => ({ text, special: true, kind, branch: 0 })
+  const answers = plan.parts.map((part) => part.answers.at(-1)!)
+  return [
+    read(`<s>[unused9]系统：${systemText(tools, false, plannerInstructions)}[unused10][unused9]用户：`),
+    read(plan.text, 0, false),
+    read('[unused10][unused9]助手：'),
+    own('[unused16]Ask for each.[unused17]', 'think'),
+    own(`[unused11]${callText('seeker', ...plan.parts.map((part) => part.text))}[unused12]`, 'call'),
+    own('[unused10]', 'end'),
+    ...answers.flatMap((answer) => [read('[unused9]工具：'), read(answer, 0, false), read('[unused10]')]),
+    read('[unused9]助手：'),
+    own('[unused16]Done.[unused17]', 'think'),
+    own(plannedAnswer(answers), 'answer'),
+    own('[unused10]', 'end'),
+  ]
 }

@@ -1,7 +1,7 @@
 /** Sets of questions to measure with: which worlds, how many, how hard. */
 import { callsNeeded } from './oracle.js'
-import { defaultHops, makeQuestion } from './questions.js'
-import type { Question } from './questions.js'
+import { defaultHops, joinQuestions, makeQuestion } from './questions.js'
+import type { PlannedQuestion, Question } from './questions.js'
 import { Random } from './random.js'
 import { answerCall } from './runs.js'
 import { SearchIndex } from './search.js'
@@ -41,6 +41,15 @@ export function makeTasks({ seed, count, perWorld = 4, hops = defaultHops, ...wo
     }
   }
   return tasks
+}
+
+/** Tasks for a planner with parallel seekers: 2 to 4 questions about one world, asked together. */
+export function makePlannedTasks(options: Omit<TaskOptions, 'perWorld'>): { readonly world: World; readonly index: SearchIndex; readonly question: PlannedQuestion }[] {
+  return Array.from({ length: options.count }, (_, i) => {
+    const parts = 2 + new Random(`planned ${options.seed} ${i}`).below(3)
+    const tasks = makeTasks({ ...options, seed: 1000 * options.seed + i, count: parts, perWorld: parts })
+    return { world: tasks[0]!.world, index: tasks[0]!.index, question: joinQuestions(tasks.map(({ question }) => question)) }
+  })
 }
 
 /** How many sessions run at once, for every mix that is measured. */

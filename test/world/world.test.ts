@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest'
 
 import { splitOf } from '../../bench/research-world/names.js'
 import { callsNeeded, Oracle } from '../../bench/research-world/oracle.js'
-import { isRight, makeQuestion } from '../../bench/research-world/questions.js'
+import { isRight, makeQuestion, plannedAnswer, rightParts } from '../../bench/research-world/questions.js'
 import { Random } from '../../bench/research-world/random.js'
 import { answerCall, recordRun } from '../../bench/research-world/runs.js'
 import { SearchIndex } from '../../bench/research-world/search.js'
-import { makeTasks } from '../../bench/research-world/tasks.js'
+import { makePlannedTasks, makeTasks } from '../../bench/research-world/tasks.js'
 import { latencyOf, webLatencies, worldTools } from '../../bench/research-world/tools.js'
 import { World } from '../../bench/research-world/world.js'
 
@@ -91,6 +91,18 @@ describe('questions', () => {
     const { question } = makeTasks({ seed: 7, count: 1 })[0]!
     expect(isRight(question, ` ${question.answers[0]!}. `)).toBe(true)
     expect(isRight(question, `${question.answers[0]!} or Nobody`)).toBe(false)
+  })
+
+  test('can be asked together, and each part counts by itself', () => {
+    const planned = makePlannedTasks({ seed: 2, count: 6 })
+    for (const { world, question } of planned) {
+      expect(question.parts.length).toBeGreaterThanOrEqual(2)
+      expect(new Set(question.parts.map(({ start }) => world.entities.includes(start)))).toEqual(new Set([true]))
+      const answers = question.parts.map((part) => part.answers[0]!)
+      expect(rightParts(question, plannedAnswer(answers))).toBe(answers.length)
+      expect(rightParts(question, plannedAnswer(answers.with(0, 'Nobody')))).toBe(answers.length - 1)
+      expect(rightParts(question, answers[0]!)).toBe(0)
+    }
   })
 
   test('that the taught way cannot answer are told apart', () => {
