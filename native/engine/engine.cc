@@ -101,6 +101,7 @@ StepResult Engine::step(const StepPlan& plan) {
       fail_batch(Error(ErrorCode::kOutOfMemory, "host memory ran out during a step"), result);
     }
   }
+  prefetch(plan);
   probe(plan, result);
   report_pool(result);
   if (speculation_) speculation_->report(result);
@@ -300,6 +301,11 @@ void Engine::fail_batch(const Error& error, StepResult& result) {
     index_.release_table(sequence.table);
     sequences_.erase(sequence.id);
   }
+}
+
+void Engine::prefetch(const StepPlan& plan) {
+  for (int32_t session : plan.prefetch) index_.prefetch(session, pool_.free_count());
+  if (!plan.prefetch.empty()) run_moves();
 }
 
 void Engine::probe(const StepPlan& plan, StepResult& result) {

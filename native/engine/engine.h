@@ -63,6 +63,7 @@ class Engine {
   void run_moves();
   void release(Sequence& sequence);
   void explain_miss(const Sequence& sequence, StepResult& result);
+  void prefetch(const StepPlan& plan);
   void probe(const StepPlan& plan, StepResult& result);
   void report_pool(StepResult& result) const;
   Sequence* find(int32_t id);

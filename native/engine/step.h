@@ -36,6 +36,7 @@ struct SequenceSpec {
 inline constexpr std::array kPlanRow{"sequence", "tokens", "draftLimit"};
 inline constexpr std::array kPlanPreempt{"sequence"};
 inline constexpr std::array kPlanRetain{"session", "retentionClass", "expiresAt"};
+inline constexpr std::array kPlanPrefetch{"session"};
 inline constexpr std::array kOutcome{"sequence", "kind",     "computed", "emitted",    "finish",
                                      "drafted",  "accepted", "blocks",   "cachedTokens", "error"};
 inline constexpr std::array kProbe{"sequence", "hitTokens", "pinned", "evictable", "host", "need", "group"};
@@ -52,6 +53,7 @@ struct StepPlan {
   std::vector<int32_t> rows;       // kPlanRow: compute `tokens` more tokens (a prefill chunk, or 1), then draft up to draftLimit
   std::vector<int32_t> preempt;    // kPlanPreempt: give the sequence's blocks back (they stay cached); it starts over when planned again
   std::vector<double> retain;      // kPlanRetain
+  std::vector<int32_t> prefetch;   // kPlanPrefetch: after the step, bring the session's blocks back from the host into free ones
   std::vector<int32_t> probe;      // sequences whose hit and need to report (those not started)
   bool demand = false;             // also report the union over the probed sequences
 };
