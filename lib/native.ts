@@ -120,6 +120,11 @@ export interface MemoryPlan {
 
 export interface NativeEngineInfo {
   config: ModelInfo
+  /** 'cpu', 'npu:0' ... */
+  device: string
+  /** With `device: 'auto'` on the CPU: why it is not an NPU. Otherwise empty. */
+  deviceNote: string
+  /** The CPU's instruction set, or the NPU's chip. */
   isa: string
   threads: number
   blocks: number
@@ -136,6 +141,8 @@ export interface NativeEngineInfo {
 /** Names and units as in lib/options.ts. */
 export interface NativeEngineOptions {
   folder: string
+  device?: string
+  deviceTimeout?: number
   threads?: number
   isa?: string
   weights?: 'bf16' | 'int8'

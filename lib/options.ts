@@ -15,8 +15,13 @@ const positive = () => z.int().positive()
 export const engineOptionsSchema = z.strictObject({
   /** Folder of a Hugging Face style checkpoint. */
   model: z.string().min(1),
-  /** Where to run. Only the CPU backend exists so far; `'auto'` chooses it and says so in `engine.info.device`. */
-  device: z.enum(['cpu', 'auto']).default('auto'),
+  /**
+   * Where to run: `'cpu'`, `'npu:0'` (numbers as `ASCEND_RT_VISIBLE_DEVICES` leaves them), or `'auto'`: the first NPU, or the CPU where
+   * there is none. `engine.info.device` says what was chosen, `engine.info.deviceNote` why it is not an NPU.
+   */
+  device: z.string().regex(/^(cpu|auto|npu:\d{1,4}(,\d{1,4})*)$/, "expected 'cpu', 'auto' or 'npu:0'").default('auto'),
+  /** Seconds that an NPU may take to answer before it counts as lost. */
+  deviceTimeout: z.number().positive().max(86400).default(120),
   /** Weight format: 16-bit, or int8 weights with int8 activations (W8A8). Folders that are int8 already stay so. */
   weights: z.enum(['bf16', 'int8']).default('bf16'),
   /** CPU threads; default: the cores this process may use. */
@@ -27,12 +32,12 @@ export const engineOptionsSchema = z.strictObject({
   maxContext: positive().optional(),
   /** Tokens of KV kept in all; default: four full contexts, less where memory is short. */
   kvTokens: positive().optional(),
-  /** Element type of the KV cache on the CPU. */
+  /** Element type of the KV cache on the CPU; an NPU keeps bf16 and takes only the default. */
   kvDtype: z.enum(['f16', 'f32']).default('f16'),
   /** Bytes of host memory for KV that left the device; 0: none. */
   hostKvBytes: z.int().min(0).default(0),
-  /** Tokens in a KV block, the unit of sharing; a multiple of 16 from 16 to 256. */
-  blockSize: z.int().min(16).max(256).multipleOf(16).default(32),
+  /** Tokens in a KV block, the unit of sharing; a multiple of 16 from 16 to 256. Default: 32; an NPU has 128 and takes nothing else. */
+  blockSize: z.int().min(16).max(256).multipleOf(16).optional(),
   /** Tokens computed in one step at most: decodes first, the rest for prefill chunks. */
   maxBatchTokens: z.int().min(16).max(16384).default(512),
   /** Sequences in one step at most. */

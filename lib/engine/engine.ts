@@ -23,9 +23,7 @@ import type { EngineHealth, EngineStats } from './stats.js'
 import type { GenerationStream } from './stream.js'
 
 /** Facts about an open engine: the model, where it runs, and what it took (bytes). */
-export interface EngineInfo extends NativeEngineInfo {
-  device: 'cpu'
-}
+export type EngineInfo = NativeEngineInfo
 
 /**
  * One model on one device, with its KV pool and its own thread. Any number of generations share it; each is batched with the others
@@ -42,7 +40,7 @@ export class Engine implements AsyncDisposable {
   #closing = false
 
   private constructor(parts: Opened, tokenizer: NativeTokenizer, templates: LoadedChatTemplate, loop: { maxQueue: number; scheduler: Scheduler }) {
-    this.info = { ...parts.info, device: 'cpu' }
+    this.info = parts.info
     this.#native = parts.native
     this.#closed = parts.closed
     const { maxBatchTokens, maxSequences, blockSize, blocks, hostBlocks } = parts.info
@@ -65,7 +63,7 @@ export class Engine implements AsyncDisposable {
     const resolved = parseOptions(engineOptionsSchema, options, 'Engine.open')
     resolved.signal?.throwIfAborted()
     const addon = native()
-    const { model, device: _device, signal, onProgress, maxQueue, scheduler: chosen, ...rest } = resolved
+    const { model, signal, onProgress, maxQueue, scheduler: chosen, ...rest } = resolved
     const scheduler = makeScheduler(chosen)
     const nativeOptions = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
     const opening = openNative({ folder: model, ...nativeOptions }, onProgress, signal)

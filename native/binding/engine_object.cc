@@ -25,6 +25,8 @@ WeightFormat weight_format(const std::string& name) {
 EngineOptions engine_options(const Napi::Object& object) {
   EngineOptions options;
   options.folder = string_field(object, "folder", "");
+  options.device = string_field(object, "device", "cpu");
+  options.device_timeout_ms = static_cast<int>(number_field(object, "deviceTimeout", 120) * 1000);
   options.threads = static_cast<int>(integer_field(object, "threads", 0));
   options.isa = string_field(object, "isa", "");
   options.weights = weight_format(string_field(object, "weights", "bf16"));
@@ -32,7 +34,7 @@ EngineOptions engine_options(const Napi::Object& object) {
   options.max_context = integer_field(object, "maxContext", 0);
   options.kv_tokens = integer_field(object, "kvTokens", 0);
   options.host_kv_bytes = static_cast<size_t>(integer_field(object, "hostKvBytes", 0));
-  options.block_size = static_cast<int>(integer_field(object, "blockSize", options.block_size));
+  options.block_size = static_cast<int>(integer_field(object, "blockSize", 0));
   options.max_batch_tokens = static_cast<int>(integer_field(object, "maxBatchTokens", options.max_batch_tokens));
   options.max_sequences = static_cast<int>(integer_field(object, "maxSequences", options.max_sequences));
   return options;

@@ -22,6 +22,8 @@ EngineInfo engine_info(LoadedEngine& engine) {
   const Decoder& decoder = engine.decoder();
   const DecoderOptions& options = decoder.options();
   return {.config = engine.config(),
+          .device = engine.device().name,
+          .device_note = engine.device().note,
           .isa = engine.isa(),
           .threads = engine.threads(),
           .blocks = options.blocks,
@@ -38,6 +40,8 @@ EngineInfo engine_info(LoadedEngine& engine) {
 Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
   Napi::Object object = Napi::Object::New(env);
   object["config"] = to_js(env, info.config);
+  object["device"] = info.device;
+  object["deviceNote"] = info.device_note;
   object["isa"] = info.isa;
   object["threads"] = info.threads;
   object["blocks"] = info.blocks;

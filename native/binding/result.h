@@ -16,7 +16,7 @@ namespace agentinfer {
 // Facts about an opened engine, gathered on its thread.
 struct EngineInfo {
   ModelConfig config;
-  std::string isa;
+  std::string device, device_note, isa;
   int threads = 0;
   int blocks = 0, host_blocks = 0, block_size = 0;
   int64_t max_context = 0;

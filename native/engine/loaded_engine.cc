@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "backend/cpu/cpu_backend.h"
-#include "engine/host_memory.h"
 #include "engine/step_profile.h"
 #include "model/tensor_names.h"
 #include "tensor/check.h"
@@ -36,6 +34,7 @@ void check_options(const EngineOptions& options) {
 MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& options, const StepShape& shape, int64_t kv_tokens) {
   MemoryRequest request;
   request.int8 = options.weights == WeightFormat::kW8A8 || config.quantized_w8a8;
+  request.activation_bytes = options.activation_bytes;
   request.kv_dtype = options.kv_dtype;
   request.kv_tokens = kv_tokens;
   request.host_kv_bytes = options.host_kv_bytes;
@@ -45,9 +44,8 @@ MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& opt
 }
 
 // The default pool takes at most half of what is left behind the weights and the workspace.
-int64_t default_kv_tokens(const ModelConfig& config, const EngineOptions& options, const StepShape& shape) {
+int64_t default_kv_tokens(const ModelConfig& config, const EngineOptions& options, const StepShape& shape, size_t available) {
   const int64_t wished = kDefaultContexts * shape.max_context;
-  const size_t available = available_host_memory();
   if (available == 0) return wished;
   const size_t fixed = plan_memory(config, memory_request(config, options, shape, 0)).total;
   const size_t left = available > fixed ? (available - fixed) / 2 : 0;
@@ -73,8 +71,7 @@ uint64_t tokenizer_fingerprint(const std::filesystem::path& folder, int64_t voca
   return hash;
 }
 
-void require_memory(const MemoryPlan& plan) {
-  const size_t available = available_host_memory();
+void require_memory(const MemoryPlan& plan, size_t available) {
   if (available != 0 && plan.total > available)
     fail(ErrorCode::kOutOfMemory, "the model needs ", plan.total / 1000000, " MB, ", available / 1000000,
          " MB are available; lower kvTokens, maxContext or maxBatchTokens, or use weights: 'int8'\n", memory_plan_text(plan));
@@ -82,7 +79,7 @@ void require_memory(const MemoryPlan& plan) {
 
 }  // namespace
 
-EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& options) {
+EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& options, size_t available) {
   check_options(options);
   EngineSizes sizes;
   // A context above max_position_embeddings is the caller's choice: RoPE is not altered.
@@ -91,7 +88,7 @@ EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& option
                  .max_sequences = options.max_sequences,
                  .max_logit_rows = std::min(options.max_batch_tokens, kMaxLogitRows),
                  .max_context = static_cast<int>(sizes.max_context)};
-  const int64_t tokens = options.kv_tokens != 0 ? options.kv_tokens : default_kv_tokens(config, options, sizes.shape);
+  const int64_t tokens = options.kv_tokens != 0 ? options.kv_tokens : default_kv_tokens(config, options, sizes.shape, available);
   if (tokens < sizes.max_context)
     fail(ErrorCode::kInvalidArgument, "kvTokens (", tokens, ") must hold at least one full context (maxContext ", sizes.max_context, ")");
   // One block more than the tokens need: the copy of a partly filled block and its source exist side by side.
@@ -105,21 +102,24 @@ EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& option
   return sizes;
 }
 
-MemoryPlan plan_memory(const ModelConfig& config, const EngineOptions& options) {
-  const EngineSizes sizes = resolve_sizes(config, options);
+MemoryPlan plan_memory(const ModelConfig& config, const EngineOptions& options, size_t available) {
+  const EngineSizes sizes = resolve_sizes(config, options, available);
   return plan_memory(config, memory_request(config, options, sizes.shape, int64_t{sizes.blocks} * options.block_size));
 }
 
-LoadedEngine::LoadedEngine(const EngineOptions& options) : config_(read_model_config(options.folder)) {
+LoadedEngine::LoadedEngine(const EngineOptions& wanted)
+    : config_(read_model_config(wanted.folder)), device_(choose_device(wanted.device)) {
+  const EngineOptions options = options_for(device_, wanted);
   const Checkpoint checkpoint(options.folder);
   check_tensors(config_, checkpoint);
-  const EngineSizes sizes = resolve_sizes(config_, options);
-  require_memory(plan_memory(config_, options));
+  const size_t available = available_memory(device_);
+  const EngineSizes sizes = resolve_sizes(config_, options, available);
+  require_memory(plan_memory(config_, options, available), available);
 
-  auto cpu = make_cpu_backend({.threads = options.threads, .isa = options.isa});
-  isa_ = cpu->isa();
-  threads_ = cpu->threads();
-  backend_ = std::move(cpu);
+  OpenedBackend opened = open_backend(device_, options);
+  isa_ = opened.isa;
+  threads_ = opened.threads;
+  backend_ = std::move(opened.backend);
   weights_ = load_weights(config_, checkpoint, *backend_, group_,
                           {.format = options.weights, .on_progress = options.on_progress, .aborted = options.aborted});
   decoder_ = std::make_unique<Decoder>(config_, weights_, *backend_, group_,

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "engine/device_choice.h"
 #include "engine/engine.h"
 #include "engine/speculator.h"
 #include "model/checkpoint.h"
@@ -22,13 +23,16 @@ namespace agentinfer {
 
 struct EngineOptions {
   std::filesystem::path folder;
+  std::string device = "cpu";      // 'cpu', 'auto', 'npu:0'
+  int device_timeout_ms = 120000;  // the longest wait for an NPU, after which it counts as lost
   int threads = 0;                 // CPU backend; 0: the cores this process may use
   std::string isa;                 // CPU backend; empty: the best there is
   WeightFormat weights = WeightFormat::kBF16;
   int64_t max_context = 0;         // tokens a sequence may have; 0: the model's own, at most 8192
   int64_t kv_tokens = 0;           // tokens of KV in the pool; 0: room for four full contexts, less if memory is short
   size_t host_kv_bytes = 0;        // host tier
-  int block_size = 32;
+  int block_size = 0;              // 0: the device's own, 32 on the CPU
+  size_t activation_bytes = 4;     // an element of the activations; the device decides
   DType kv_dtype = DType::kF16;
   int max_batch_tokens = 512;      // rows of a step
   int max_sequences = 64;          // sequences of a step
@@ -39,14 +43,14 @@ struct EngineOptions {
   const std::atomic<bool>* aborted = nullptr;
 };
 
-// The sizes that follow from options and config, before anything is taken.
+// The sizes that follow from options and config, before anything is taken. `available`: bytes of memory there, 0: unknown.
 struct EngineSizes {
   int64_t max_context = 0;
   int blocks = 0, host_blocks = 0;
   StepShape shape;
 };
-EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& options);
-MemoryPlan plan_memory(const ModelConfig& config, const EngineOptions& options);
+EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& options, size_t available);
+MemoryPlan plan_memory(const ModelConfig& config, const EngineOptions& options, size_t available);
 
 class LoadedEngine {
  public:
@@ -58,6 +62,7 @@ class LoadedEngine {
   const Decoder& decoder() const { return *decoder_; }
   size_t weight_bytes() const { return weights_.bytes; }
   size_t kv_bytes() const { return decoder_->cache().bytes; }
+  const DeviceChoice& device() const { return device_; }
   const std::string& isa() const { return isa_; }
   int threads() const { return threads_; }
 
@@ -66,6 +71,7 @@ class LoadedEngine {
 
   // Destroyed in reverse order.
   ModelConfig config_;
+  DeviceChoice device_;
   std::string isa_;
   int threads_ = 0;
   std::unique_ptr<Backend> backend_;
