@@ -207,7 +207,9 @@ void Engine::run_moves() {
 }
 
 void Engine::explain_miss(const Sequence& sequence, StepResult& result) {
-  const MissReport miss = index_.explain(sequence.salt, std::span(sequence.tokens).first(sequence.tokens.size() - 1));
+  constexpr uint64_t kNobodys = 0;
+  const MissReport miss = index_.explain(sequence.salt, std::span(sequence.tokens).first(sequence.tokens.size() - 1),
+                                         std::span(&kNobodys, 1));
   result.misses.insert(result.misses.end(), {sequence.id, static_cast<int32_t>(miss.cause), static_cast<int32_t>(miss.index),
                                              miss.token, miss.indexed});
 }
@@ -320,7 +322,7 @@ void Engine::probe(const StepPlan& plan, StepResult& result) {
     const int64_t blocks = (sequence->known() + block - 1) / block;
     // Requests that lack the same next block share a group: the first of them fills the cache for the others.
     const size_t from = static_cast<size_t>(match.blocks()) * static_cast<size_t>(block);
-    uint32_t group = 2166136261u ^ static_cast<uint32_t>(from);
+    uint32_t group = 2166136261u ^ static_cast<uint32_t>(from) ^ static_cast<uint32_t>(sequence->salt);
     for (size_t i = from; i < std::min(tokens.size(), from + static_cast<size_t>(block)); ++i)
       group = (group ^ static_cast<uint32_t>(tokens[i])) * 16777619u;
     result.probes.insert(result.probes.end(),
