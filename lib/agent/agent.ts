@@ -35,25 +35,45 @@ export class Agent {
    * This agent as a tool of another. Its events come inside `agent` events; it ends with the run that called it, and spends of that
    * run's budget: calls of one turn get equal parts of what is left.
    */
-  asTool(options: { readonly name?: string; readonly description: string; readonly timeout?: number }): Tool {
-    const { name = this.name, description, timeout = 3600 } = options
+  asTool(options: AgentToolOptions): Tool {
+    const { name = this.name, description, timeout = 3600, include = [], final = false } = options
     return defineTool({
       name,
       description,
       timeout,
+      final,
+      verbatim: true,
       parameters: z.object({ task: z.string().describe('all that it has to know: it sees nothing else') }),
-      run: async ({ task }, context) => await this.#called(task, context),
+      run: async ({ task }, context) => await this.#called(withResults(task, include, context), context),
     })
   }
 
   async #called(task: string, { signal, callId, agents }: ToolContext): Promise<string> {
     const run = new AgentRun(this.#agent, { question: task, parent: agents }, { signal })
+    agents?.until(run.result)
     const { name: agent } = this
     for await (const event of run) agents?.emit({ type: 'agent', agent, id: callId, event })
     const { answer, end } = await run.result
     if (answer === undefined) throw new Error(`${agent} ended without an answer (${end})`)
     return answer
   }
+}
+
+export interface AgentToolOptions {
+  /** Default: the agent's name. */
+  readonly name?: string
+  readonly description: string
+  /** Seconds; default 3600. */
+  readonly timeout?: number
+  /** Tools of the caller: what they gave so far comes behind the task. */
+  readonly include?: readonly string[]
+  /** Its answer is the caller's; default false. */
+  readonly final?: boolean
+}
+
+function withResults(task: string, include: readonly string[], { agents }: ToolContext): string {
+  const results = (agents?.archive.toJSON() ?? []).filter(({ tool }) => include.includes(tool))
+  return [task, ...results.map(({ id, call, text }) => `${id} = ${call}:\n${text}`)].join('\n\n')
 }
 
 /** A run: iterate for its events, await `result` for its end. Leaving the loop early aborts it. */

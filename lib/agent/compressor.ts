@@ -4,7 +4,7 @@
  * context takes the old one's place, at once and on all models, with every step that was taken meanwhile. Whatever fails before T2
  * leaves the run as it was.
  */
-import { costGate, expectedTurns, memoryTokens, paperGate, poolPressure, priceAll } from '../policy/compress.js'
+import { costGate, expectedTurns, memoryTokens, memoryPressure, paperGate, priceAll } from '../policy/compress.js'
 import type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPlan } from '../policy/compress.js'
 import type { CostMeter } from '../policy/compress.js'
 import type { Which } from '../policy/route.js'
@@ -35,7 +35,7 @@ export interface HistoryOptions extends CompressOptions {
   readonly priority: number
   /** How much longer background work takes than on an idle engine. */
   readonly load: number
-  /** Shadow price of KV memory, 0..1; default: from how full the engine's pool is. */
+  /** Shadow price of KV memory, 0..1; default: see `memoryPressure`. */
   readonly lambda?: (() => number) | undefined
 }
 
@@ -149,7 +149,7 @@ export class Compressor {
     const { options, distiller } = this.#host
     const { seconds, tokens } = this.#host.averages()
     const { blockSize } = engine.info
-    const lambda = options.lambda?.() ?? poolPressure(engine.stats().pool)
+    const lambda = options.lambda?.() ?? lambdaOf(engine)
     // A block held displaces one that somebody will want back, with probability λ, about once a turn.
     const block = seconds === 0 ? 0 : (lambda * blockSize * meter.prefill) / seconds
     const distil = distiller.meter.decode === 0 ? meter.decode : distiller.meter.decode
@@ -280,6 +280,11 @@ export class Compressor {
     for (const thread of job.prepared?.values() ?? []) thread.release()
     this.#job = undefined
   }
+}
+
+function lambdaOf(engine: AgentEngine): number {
+  const { pool, sessionTokens, sched } = engine.stats()
+  return memoryPressure({ blocks: pool.total, blockSize: engine.info.blockSize, sessionTokens, lambda: sched.figures['lambda'] })
 }
 
 /** The context as the gate sees it. Observations of the last `keepRecent` turns that had some stay. */

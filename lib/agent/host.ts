@@ -17,7 +17,10 @@ export interface AgentEngine {
 
 export interface AgentEngineStats {
   /** KV blocks. */
-  readonly pool: { readonly total: number; readonly free: number }
+  readonly pool: { readonly total: number }
+  /** Tokens of all open sessions. */
+  readonly sessionTokens: number
+  readonly sched: { readonly figures: Readonly<Record<string, number>> }
 }
 
 export interface AgentSessionOptions {

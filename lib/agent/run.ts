@@ -1,4 +1,6 @@
 /** One run of an agent: think, act, observe, until there is an answer or a limit. */
+import { randomUUID } from 'node:crypto'
+
 import { CostMeter } from '../policy/compress.js'
 import { interest } from '../policy/observe.js'
 import type { RouteDecision, Which } from '../policy/route.js'
@@ -18,7 +20,7 @@ import type { RunRecord, TimedEvent } from './record.js'
 import { SignalTracker } from './signals.js'
 import { Thread } from './thread.js'
 import { runCall } from './tools.js'
-import type { Tool, ToolOutcome } from './tools.js'
+import type { CallingRun, Tool, ToolOutcome } from './tools.js'
 import { describeCall, Transcript } from './transcript.js'
 import type { Step, StepOf, ToolCall } from './transcript.js'
 import { readTurn, stepsOf } from './turn.js'
@@ -40,7 +42,7 @@ export interface RunStart {
   readonly question?: string | undefined
   readonly record?: RunRecord | undefined
   /** Of the agent that called this one. */
-  readonly parent?: { readonly budget: Budget; readonly siblings: number } | undefined
+  readonly parent?: CallingRun | undefined
 }
 
 /** Tokens that must be left for a turn to be worth beginning. */
@@ -52,6 +54,8 @@ class TimeIsUp extends Error {}
 
 export class Run {
   readonly #agent: ResolvedAgent
+  /** Names the tree of runs that this one belongs to. */
+  readonly #id: string
   readonly #events = new EventQueue()
   readonly #log: TimedEvent[] = []
   readonly #startedAt = performance.now()
@@ -67,6 +71,7 @@ export class Run {
   #route: { state: unknown; decision: RouteDecision }
   #turn: number
   #silent = 0
+  #answer: string | undefined
   #last: 'turns' | 'finish' | undefined
   #lastModel: Which | undefined
   /** Tokens every model had to read anew, at the last border. */
@@ -79,6 +84,7 @@ export class Run {
   constructor(agent: ResolvedAgent, start: RunStart) {
     this.#agent = agent
     const { record, parent } = start
+    this.#id = parent?.run ?? randomUUID()
     const now = performance.now()
     this.#archive = Archive.from(record?.archive ?? [])
     const recall = agent.observations !== undefined || agent.history !== undefined
@@ -132,8 +138,7 @@ export class Run {
       this.#save()
       this.#emit({ type: 'end', reason: end, spent: this.#budget.spent(performance.now()) })
       this.#events.end()
-      const last = this.#transcript.log.at(-1)
-      return { answer: last?.kind === 'answer' ? last.text : undefined, end, transcript: this.#transcript, record: this.record() }
+      return { answer: this.#answer, end, transcript: this.#transcript, record: this.record() }
     } catch (error) {
       await this.#cleanUp()
       this.#events.end({ value: error })
@@ -166,17 +171,21 @@ export class Run {
       const steps = await this.#think()
       if (steps === undefined) return 'context'
       const answer = steps.find((step) => step.kind === 'answer')
-      if (answer !== undefined) {
-        this.#emit({ type: 'answer', turn: this.#turn, text: answer.text })
-        return 'answer'
-      }
+      if (answer !== undefined) return this.#end(answer.text)
       if (this.#last !== undefined) return this.#last === 'turns' ? 'turns' : 'silent'
       const calls = steps.flatMap((step) => (step.kind === 'act' ? step.calls : []))
       this.#silent = calls.length > 0 ? 0 : this.#silent + 1
       if (this.#silent >= this.#agent.silentTurns) return 'silent'
-      await this.#act(steps, calls)
+      const final = await this.#act(steps, calls)
       await this.#border()
+      if (final !== undefined) return this.#end(final)
     }
+  }
+
+  #end(answer: string): EndReason {
+    this.#answer = answer
+    this.#emit({ type: 'answer', turn: this.#turn, text: answer })
+    return 'answer'
   }
 
   /** One generation. Undefined: the context has no room for it. */
@@ -222,8 +231,8 @@ export class Run {
     this.#warmed.delete(side.which)
   }
 
-  /** Tools, and beside them the verdict on the step, and whatever can be prepared meanwhile. */
-  async #act(steps: readonly Step[], calls: readonly ToolCall[]): Promise<void> {
+  /** Tools, and beside them the verdict on the step, and whatever can be prepared meanwhile. Returns what a final tool gave. */
+  async #act(steps: readonly Step[], calls: readonly ToolCall[]): Promise<string | undefined> {
     const started = performance.now()
     const turn = this.#turn
     for (const call of calls) this.#emit({ type: 'tool-call', turn, call })
@@ -237,17 +246,26 @@ export class Run {
     if (calls.length === 0) this.#transcript.add<'query'>({ kind: 'query', text: this.#agent.prompts.nudge, by: 'agent' })
     this.#decide([...steps, ...observations], progress)
     this.#turnStats.seconds += (performance.now() - started) / 1000
+    const last = outcomes.find((outcome) => outcome.ok && outcome.tool.final)
+    return last?.ok === true ? last.tool.render(last.value) : undefined
   }
 
   #runCalls(calls: readonly ToolCall[]): Promise<ToolOutcome[]> {
     const siblings = Math.max(1, calls.length)
+    const calling = {
+      run: this.#id,
+      budget: this.#budget,
+      archive: this.#archive,
+      emit: (event: AgentEvent) => this.#emit(event),
+      until: (work: Promise<unknown>) => this.#inBackground(work.catch(() => undefined)),
+    }
     let previous: Promise<unknown> = Promise.resolve()
     return Promise.all(
       calls.map(({ id, call }) => {
         const context = {
           signal: this.#controller.signal,
           callId: id,
-          agents: { budget: this.#budget, siblings, emit: (event: AgentEvent) => this.#emit(event) },
+          agents: { ...calling, siblings },
         }
         const alone = 'name' in call && this.#tools.get(call.name)?.parallel === false
         const outcome = alone ? previous.then(() => runCall(call, this.#tools, context)) : runCall(call, this.#tools, context)
@@ -354,7 +372,7 @@ export class Run {
     const engine = this.#agent.models[which]
     if (engine === undefined) return
     const { name, tenant, priority } = this.#agent
-    const open = () => engine.session({ tenant, role: name, priority, name: `${name} (${which})` })
+    const open = () => engine.session({ tenant, role: name, run: this.#id, priority, name: `${name} (${which})` })
     this.#sides.set(which, { which, engine, meter: new CostMeter(), thread: new Thread(open) })
   }
 

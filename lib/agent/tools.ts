@@ -5,6 +5,7 @@ import { parseOptions } from '../options.js'
 import type { SearchResult } from '../policy/observe.js'
 import { isMalformed } from '../text/tool_calls.js'
 import type { ParsedCall } from '../text/tool_calls.js'
+import type { Archive } from './archive.js'
 import type { Budget } from './budget.js'
 import type { AgentEvent } from './events.js'
 
@@ -14,7 +15,20 @@ export interface ToolContext {
   /** Unique in the run. */
   readonly callId: string
   /** @internal For agents that are called as tools. */
-  readonly agents?: { readonly budget: Budget; readonly siblings: number; emit(event: AgentEvent): void }
+  readonly agents?: CallingRun
+}
+
+/** @internal What an agent that is called as a tool gets from the run that calls it. */
+export interface CallingRun {
+  /** Names the tree of runs. */
+  readonly run: string
+  readonly budget: Budget
+  /** Calls of the same turn, this one included. */
+  readonly siblings: number
+  readonly archive: Archive
+  emit(event: AgentEvent): void
+  /** The caller is not over before this is. */
+  until(work: Promise<unknown>): void
 }
 
 export interface ToolOptions<Parameters extends z.ZodObject, Value> {
@@ -39,6 +53,8 @@ export interface ToolOptions<Parameters extends z.ZodObject, Value> {
   results?(value: Value): readonly SearchResult[] | undefined
   /** The models read its results as they are, whatever is filtered; default false. */
   readonly verbatim?: boolean
+  /** A call that succeeds ends the run: what it gives is the answer. Default false. */
+  readonly final?: boolean
 }
 
 /** A tool as the runtime sees it. */
@@ -52,6 +68,8 @@ export interface Tool {
   readonly parallel: boolean
   /** Nothing of its results is left out. */
   readonly verbatim: boolean
+  /** Its result is the run's answer. */
+  readonly final: boolean
   /** Checks the arguments: those to run with, or what is wrong with them. */
   check(args: unknown): { readonly args: unknown } | { readonly problem: string }
   invoke(args: unknown, context: ToolContext): Promise<unknown>
@@ -66,20 +84,18 @@ const toolSchema = z.object({
   retries: z.int().min(0).max(10).default(0),
   parallel: z.boolean().default(true),
   verbatim: z.boolean().default(false),
+  final: z.boolean().default(false),
 })
 
 /** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` */
 export function defineTool<Parameters extends z.ZodObject, Value>(options: ToolOptions<Parameters, Value>): Tool {
-  const { name, description, timeout, retries, parallel, verbatim } = parseOptions(toolSchema, options, 'defineTool')
+  const { name, description, ...rest } = parseOptions(toolSchema, options, 'defineTool')
   const { $schema: _dialect, ...schema } = z.toJSONSchema(options.parameters, { io: 'input' })
   return {
     name,
     description,
     schema,
-    timeout,
-    retries,
-    parallel,
-    verbatim,
+    ...rest,
     check(args) {
       const parsed = options.parameters.safeParse(args)
       if (parsed.success) return { args: parsed.data }

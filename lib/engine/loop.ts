@@ -163,6 +163,7 @@ export class StepLoop {
       running,
       waiting: this.#requests.size - running,
       sessions: this.#sessions.count,
+      sessionTokens: this.#sessions.views.reduce((sum, { tokens }) => sum + tokens, 0),
       steps,
       pool: device,
       host: { total: hostTotal, free: hostFree },

@@ -8,6 +8,8 @@ export interface EngineStats {
   waiting: number
   /** Open sessions. */
   sessions: number
+  /** Tokens of the open sessions together; what they share counts for each. */
+  sessionTokens: number
   steps: number
   /** KV blocks; `evicted` counts since the engine was opened. */
   pool: { total: number; free: number; cached: number; used: number; evicted: number }

@@ -243,8 +243,17 @@ export class CostMeter {
   }
 }
 
-/** λ from how full a KV pool is, 0..1: next to nothing below half, one half at 80 %. Cached blocks count as full: taking one costs its owner. */
-export function poolPressure({ total, free }: { readonly total: number; readonly free: number }): number {
-  if (total <= 0) return 0
-  return 1 / (1 + Math.exp(-15 * (1 - free / total - 0.8)))
+/**
+ * λ, 0..1: what the engine's scheduler says, or from how much of the KV pool the open sessions would fill together, whichever is more:
+ * next to nothing below half of it, one half at 80 %.
+ */
+export function memoryPressure(pool: {
+  readonly blocks: number
+  readonly blockSize: number
+  readonly sessionTokens: number
+  readonly lambda?: number | undefined
+}): number {
+  const { blocks, blockSize, sessionTokens, lambda = 0 } = pool
+  const filled = blocks <= 0 ? 0 : sessionTokens / (blocks * blockSize)
+  return Math.min(1, Math.max(lambda, 1 / (1 + Math.exp(-15 * (filled - 0.8)))))
 }

@@ -32,13 +32,13 @@ interface Setup extends Partial<AgentOptions>, ScriptedOptions {
   readonly answer?: string
 }
 
-function reader({ turns = 8, memory, history = always, answer = 'done', pause, maxContext, pool, ...options }: Setup = {}) {
+function reader({ turns = 8, memory, history = always, answer = 'done', pause, maxContext, kvTokens, ...options }: Setup = {}) {
   const script: Script = (asked) => {
     if (asked.kind === 'memory') return memory === undefined ? `facts ${asked.index}` : memory(asked)
     if (asked.kind !== 'turn') return asked.kind === 'value' ? 0.9 : 'fine'
     return asked.index < turns ? think(`open ${asked.index}`) + call(['page', { number: asked.index }]) : answer
   }
-  const scripted = { ...(pause && { pause }), ...(maxContext !== undefined && { maxContext }), ...(pool && { pool }) }
+  const scripted = { ...(pause && { pause }), ...(maxContext !== undefined && { maxContext }), ...(kvTokens !== undefined && { kvTokens }) }
   const engine = new ScriptedEngine(script, scripted)
   const compress = { observations: false, history } as const
   const agent = new Agent({ models: { small: engine }, tools: [page], instructions: 'Read.', compress, ...options })
@@ -206,19 +206,17 @@ describe('under every interleaving', () => {
 })
 
 describe('when', () => {
-  const busy = { total: 100, free: 0 }
-  const idle = { total: 100, free: 100 }
   const gate: Partial<HistoryOptions> = { ...always, rule: 'gate', keepRecent: 1, usualTurns: 40, load: 1, extraTurns: 0 }
 
   test('the gate swaps where KV is scarce and leaves the context alone where it is not', async () => {
-    const scarce = reader({ turns: 12, history: gate, pool: () => busy })
+    const scarce = reader({ turns: 12, history: gate, kvTokens: 4000 })
     expect(phases(await events(scarce.agent.run('Which codes?')))).toContain('swap')
-    const plenty = reader({ turns: 12, history: gate, pool: () => idle })
+    const plenty = reader({ turns: 12, history: gate })
     expect(phases(await events(plenty.agent.run('Which codes?')))).toEqual([])
   })
 
   test('a context that is nearly full is compressed whatever the gate says, and the run goes on', async () => {
-    const options = { turns: 12, maxContext: 5000, turnTokens: 200, pool: () => idle }
+    const options = { turns: 12, maxContext: 5000, turnTokens: 200 }
     const kept = reader({ ...options, history: gate })
     const run = kept.agent.run('Which codes?')
     const list = await events(run)

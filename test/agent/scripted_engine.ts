@@ -2,7 +2,7 @@
  * An engine whose model is a function: one token per character, openPangu's chat format, sessions and a prefix cache as the real one has
  * them. For tests of the agent layer alone.
  */
-import type { AgentEngine, AgentGenerateOptions, AgentSession, AgentSessionOptions, AgentStream } from 'agentinfer'
+import type { AgentEngine, AgentEngineStats, AgentGenerateOptions, AgentSession, AgentSessionOptions, AgentStream } from 'agentinfer'
 
 export type AskKind = 'turn' | 'reason' | 'value' | 'memory'
 
@@ -31,9 +31,12 @@ interface Mark {
 
 export interface ScriptedOptions {
   readonly maxContext?: number
+  /** Whether it works out what is cached; default true. For long runs not. */
+  readonly cache?: boolean
   /** Called before anything asynchronous goes on: where it is, in words. */
   readonly pause?: (what: string) => Promise<void>
-  readonly pool?: () => { total: number; free: number }
+  /** Tokens of KV there is room for; default: plenty. */
+  readonly kvTokens?: number
 }
 
 export class ScriptedEngine implements AgentEngine {
@@ -45,18 +48,21 @@ export class ScriptedEngine implements AgentEngine {
   readonly announced: string[] = []
   readonly asked: Record<AskKind, number> = { turn: 0, reason: 0, value: 0, memory: 0 }
   readonly prompts: string[] = []
+  keepsPrompts = true
   opened = 0
   running = 0
   /** Failures to come, by what they fail: 'append', 'generate', 'prefill'. */
   failures: Record<string, number> = {}
   #computed = new Set<string>()
-  readonly #pool: () => { total: number; free: number }
+  readonly #kvTokens: number
+  readonly #caches: boolean
 
   constructor(script: Script, options: ScriptedOptions = {}) {
     this.info = { maxContext: options.maxContext ?? 1_000_000, blockSize: 32 }
     this.script = script
     this.pause = options.pause ?? (() => Promise.resolve())
-    this.#pool = options.pool ?? (() => ({ total: 1000, free: 1000 }))
+    this.#caches = options.cache ?? true
+    this.#kvTokens = options.kvTokens ?? 10_000_000
   }
 
   session(options: AgentSessionOptions = {}): ScriptedSession {
@@ -67,8 +73,16 @@ export class ScriptedEngine implements AgentEngine {
     return ids.map((id) => (id === word.true ? 'TRUE' : id === word.false ? 'FALSE' : String.fromCodePoint(id))).join('')
   }
 
-  stats(): { pool: { total: number; free: number } } {
-    return { pool: this.#pool() }
+  stats(): AgentEngineStats {
+    const sessionTokens = [...this.live].reduce((sum, { length }) => sum + length, 0)
+    return { pool: { total: this.#kvTokens / this.info.blockSize }, sessionTokens, sched: { figures: {} } }
+  }
+
+  /** Empties the cache, and what it remembers of earlier work. */
+  forget(): void {
+    this.#computed.clear()
+    this.prompts.length = 0
+    this.announced.length = 0
   }
 
   fail(what: string): void {
@@ -79,6 +93,7 @@ export class ScriptedEngine implements AgentEngine {
   }
 
   cached(text: string): number {
+    if (!this.#caches) return 0
     let best = 0
     for (const known of this.#computed) {
       if (text.startsWith(known)) best = Math.max(best, known.length)
@@ -88,6 +103,7 @@ export class ScriptedEngine implements AgentEngine {
   }
 
   compute(text: string): void {
+    if (!this.#caches) return
     for (const known of this.#computed) if (text.startsWith(known)) this.#computed.delete(known)
     this.#computed.add(text)
   }
@@ -140,7 +156,7 @@ export class ScriptedSession implements AgentSession {
     const work = async () => {
       signal.throwIfAborted()
       const index = engine.asked[kind]++
-      if (kind === 'turn') engine.prompts.push(prompt)
+      if (kind === 'turn' && engine.keepsPrompts) engine.prompts.push(prompt)
       await engine.pause(kind)
       engine.fail('generate')
       const reply = await abortable(Promise.resolve(engine.script({ kind, prompt, lead, index, signal, maxTokens })), signal)

@@ -1,0 +1,173 @@
+/**
+ * Search whose filter nobody waits for. The paper's filter ranks results with a model for 5 to 10 s before the first page is opened
+ * (arXiv 2512.18337, section 4). Here the pages that BM25 puts first are being fetched at once, while a small model scores all results
+ * beside them; pages that lose are cancelled, pages that win are begun, and a scorer that is late or fails changes nothing.
+ */
+import { z } from 'zod'
+
+import { interest, rankResults } from '../policy/observe.js'
+import type { SearchResult } from '../policy/observe.js'
+import type { AgentEngine } from './host.js'
+import { truth } from './progress.js'
+import { withoutMarkers } from './prompt.js'
+import { defineTool } from './tools.js'
+import type { Tool } from './tools.js'
+import type { TokenLogprob } from '../engine/stream.js'
+
+/** A score for each result, higher is better; 0: not worth opening. */
+export type Scorer = (query: string, results: readonly SearchResult[], context: { readonly signal: AbortSignal }) => Promise<readonly number[]>
+
+export interface SearchToolOptions {
+  /** Default `search`. */
+  readonly name?: string
+  readonly description?: string
+  search(query: string, context: { readonly signal: AbortSignal }): readonly SearchResult[] | Promise<readonly SearchResult[]>
+  /** Fetches a result's text. Without it the tool gives titles and snippets alone. */
+  open?(result: SearchResult, context: { readonly signal: AbortSignal }): Promise<string>
+  /** Results that are opened; default 3. */
+  readonly top?: number
+  /** Beside BM25, such as `modelScorer(engine)`. */
+  readonly scorer?: Scorer
+  /** Seconds; default 60. */
+  readonly timeout?: number
+}
+
+export interface OpenedResult extends SearchResult {
+  readonly text?: string
+}
+
+export function searchTool(options: SearchToolOptions): Tool {
+  const { name = 'search', description = 'searches and gives the best results', timeout = 60 } = options
+  return defineTool({
+    name,
+    description,
+    timeout,
+    parameters: z.object({ query: z.string() }),
+    run: async ({ query }, { signal }) => await searchAndOpen(query, options, signal),
+  })
+}
+
+/** The best results first; the opened ones carry their text. A page that cannot be opened says why in its text. */
+export async function searchAndOpen(query: string, options: SearchToolOptions, signal: AbortSignal): Promise<OpenedResult[]> {
+  const { top = 3, scorer } = options
+  const opens = options.open !== undefined
+  const results = await options.search(query, { signal })
+  const rank = (scores?: readonly number[]): readonly number[] =>
+    rankResults(results, interest(query), { min: Math.min(top, 1), max: Math.max(top, results.length), relative: 0 }, scores).kept
+  let order = rank()
+  if (!opens && scorer === undefined) return order.map((index) => results[index]!)
+  const pages = new Pages(results, options, signal)
+  try {
+    pages.want(order.slice(0, top))
+    if (scorer !== undefined && results.length > 1) {
+      const scoring = new AbortController()
+      const stop = (): void => scoring.abort(signal.reason)
+      signal.addEventListener('abort', stop, { once: true })
+      const scores = scorer(query, results, { signal: scoring.signal }).catch(() => undefined)
+      // With nothing to open the scores are all there is to wait for; otherwise the pages do not wait for them.
+      const found = await (!opens ? scores : Promise.race([scores, pages.done()]))
+      signal.removeEventListener('abort', stop)
+      scoring.abort(new Error('the pages came first'))
+      if (found?.length === results.length) order = rank(found)
+      pages.want(order.slice(0, top))
+    }
+    const texts = await pages.texts(order.slice(0, top))
+    return order.map((index) => ({ ...results[index]!, ...(texts.has(index) && { text: texts.get(index)! }) }))
+  } finally {
+    pages.close()
+  }
+}
+
+/** Pages being fetched. */
+class Pages {
+  readonly #results: readonly SearchResult[]
+  readonly #options: SearchToolOptions
+  readonly #signal: AbortSignal
+  readonly #fetches = new Map<number, { controller: AbortController; text: Promise<string> }>()
+
+  constructor(results: readonly SearchResult[], options: SearchToolOptions, signal: AbortSignal) {
+    this.#results = results
+    this.#options = options
+    this.#signal = signal
+    signal.addEventListener('abort', this.close, { once: true })
+  }
+
+  /** These are fetched; others that are on their way are cancelled. */
+  want(indices: readonly number[]): void {
+    for (const [index, { controller }] of this.#fetches) {
+      if (indices.includes(index)) continue
+      controller.abort(new Error('another result is better'))
+      this.#fetches.delete(index)
+    }
+    for (const index of indices) {
+      if (this.#fetches.has(index)) continue
+      const controller = new AbortController()
+      const text = this.#options.open?.(this.#results[index]!, { signal: controller.signal })
+      if (text === undefined) continue
+      this.#fetches.set(index, { controller, text: text.catch((error: unknown) => `Error: ${(error as Error).message}`) })
+    }
+  }
+
+  async done(): Promise<undefined> {
+    await Promise.all([...this.#fetches.values()].map(({ text }) => text))
+  }
+
+  async texts(indices: readonly number[]): Promise<Map<number, string>> {
+    const texts = new Map<number, string>()
+    for (const index of indices) {
+      const fetch = this.#fetches.get(index)
+      if (fetch !== undefined) texts.set(index, await fetch.text)
+    }
+    return texts
+  }
+
+  readonly close = (): void => {
+    this.#signal.removeEventListener('abort', this.close)
+    for (const { controller } of this.#fetches.values()) controller.abort(this.#signal.reason ?? new Error('done'))
+    this.#fetches.clear()
+  }
+}
+
+export interface ModelScorerOptions {
+  readonly instructions?: string
+  /** What the verdict begins with; TRUE or FALSE follows. */
+  readonly lead?: string
+  readonly priority?: number
+  readonly tenant?: string
+  /** Probabilities below this count as 0. Default 0.3. */
+  readonly least?: number
+}
+
+const scorerInstructions = 'You judge search results. For each one, say whether its page is likely to help with the question: TRUE or FALSE.'
+
+/** A small model's probability that a page helps, from its title and snippet: all results in one batch, a word each. */
+export function modelScorer(engine: AgentEngine, options: ModelScorerOptions = {}): Scorer {
+  const { instructions = scorerInstructions, lead = '<value>', priority = 0, tenant = '', least = 0.3 } = options
+  return async (query, results, { signal }) => {
+    const messages = [
+      { role: 'system', content: instructions },
+      { role: 'user', content: query },
+    ]
+    const base = engine.session({ messages, tenant, priority, role: 'scorer' })
+    try {
+      return await Promise.all(
+        results.map(async (result) => {
+          const fork = base.fork()
+          try {
+            await fork.append([{ role: 'user', content: withoutMarkers(`${result.title ?? ''}\n${result.snippet ?? ''}`) }])
+            const stream = fork.generate({ lead, append: false, maxTokens: 2, sampling: { temperature: 0, logprobs: 20 }, signal })
+            const logprobs: TokenLogprob[] = []
+            for await (const delta of stream) logprobs.push(...(delta.logprobs ?? []))
+            await stream.response
+            const probability = truth(logprobs, (ids) => engine.detokenize(ids)) ?? 0.5
+            return probability < least ? 0 : probability
+          } finally {
+            fork.release()
+          }
+        }),
+      )
+    } finally {
+      base.release()
+    }
+  }
+}
