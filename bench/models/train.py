@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from data import KINDS, Encoder, Runs
+from data import Encoder, Runs
+from evaluate import evaluate, forward, tensors
 from network import Network, config_of
 
 HERE = pathlib.Path(__file__).parent
@@ -115,22 +116,6 @@ def load_network(model, named, have):
             torch.nn.init.zeros_(model.get_parameter(name))
 
 
-def tensors(batch, device):
-    t = {k: torch.from_numpy(v).to(device) for k, v in batch.items()}
-    b = t["branches"]
-    length = b.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-    t["mask"] = ((b[:, None, :] == 0) | (b[:, None, :] == b[:, :, None])).logical_and(causal)[:, None]
-    return t
-
-
-def forward(model, t, device):
-    if device == "cpu":
-        return model(t["ids"], t["positions"], t["mask"])
-    with torch.autocast(device, torch.bfloat16):
-        return model(t["ids"], t["positions"], t["mask"]).float()
-
-
 def loss_of(model, t, read_weight, device):
     hidden = forward(model, t, device)
     targets, kinds = t["ids"][:, 1:], t["kinds"][:, 1:]
@@ -141,42 +126,6 @@ def loss_of(model, t, read_weight, device):
     logits = model.logits(hidden[:, :-1][chosen])
     losses = F.cross_entropy(logits, targets[chosen], reduction="none")
     return (losses * weight[chosen]).sum() / weight.sum()
-
-
-@torch.no_grad()
-def evaluate(model, runs, count, device):
-    """Accuracy per kind of token, of whole turns and of whole runs when every token before is right; calibration of the verdict."""
-    right, seen = np.zeros(len(KINDS)), np.zeros(len(KINDS))
-    turns, whole, verdicts, loss = [], [], [], []
-    order = np.argsort(runs.lengths[:count], kind="stable")
-    for at in range(0, count, 4):
-        indices = order[at : at + 4]
-        t = tensors(runs.batch(indices), device)
-        hidden = forward(model, t, device)[:, :-1]
-        logits = model.logits(hidden)
-        targets, kinds, turn = t["ids"][:, 1:], t["kinds"][:, 1:], t["turns"][:, 1:]
-        hit = logits.argmax(-1) == targets
-        chosen = kinds > 0
-        loss.append(F.cross_entropy(logits[chosen], targets[chosen]).item())
-        for k in range(len(KINDS)):
-            right[k] += (hit & (kinds == k) & (t["branches"][:, 1:] != 255)).sum().item()
-            seen[k] += ((kinds == k) & (t["branches"][:, 1:] != 255)).sum().item()
-        for row, index in enumerate(indices):
-            numbers = turn[row].unique()
-            good = [bool(hit[row][turn[row] == n].all()) for n in numbers if n > 0]
-            turns += good
-            whole.append((int(runs.hops[index]), all(good)))
-        where = kinds == KINDS.index("verdict")
-        if where.any():
-            top = logits[where].softmax(-1)
-            verdicts += list(zip(top.max(-1).values.tolist(), hit[where].tolist(), top.gather(-1, targets[where][:, None])[:, 0].tolist()))
-    result = {"loss": float(np.mean(loss)), "turn": float(np.mean(turns)), "run": float(np.mean([w for _, w in whole]))}
-    result["run_by_hops"] = {str(h): float(np.mean([w for g, w in whole if g == h])) for h in sorted({g for g, _ in whole})}
-    result |= {k: float(right[i] / seen[i]) for i, k in enumerate(KINDS) if seen[i] > 0}
-    if verdicts:
-        result["verdict_brier"] = float(np.mean([(1 - p) ** 2 for _, _, p in verdicts]))
-        result["verdict_base"] = float(max(np.mean([h for _, h, _ in verdicts]), 0))
-    return result
 
 
 def main():
@@ -253,7 +202,7 @@ def main():
         if time.monotonic() - last > args.every or seen >= args.tokens or stop:
             save()
             row = {"size": args.size, "tokens": seen, "step": step, "seconds": round(spent + time.monotonic() - started),
-                   **evaluate(average, tune, min(args.tune_runs, len(tune.lengths)), args.device)}
+                   **evaluate(average, tune, min(args.tune_runs, len(tune.lengths)), encoder, args.device)}
             with open(out / "log.jsonl", "a") as log:
                 log.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
