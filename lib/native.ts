@@ -126,6 +126,8 @@ export interface NativeEngineInfo {
   deviceNote: string
   /** The CPU's instruction set, or the NPU's chip. */
   isa: string
+  /** Ranks; bytes below are of all of them. */
+  tensorParallel: number
   threads: number
   blocks: number
   hostBlocks: number
@@ -145,6 +147,7 @@ export interface NativeEngineOptions {
   deviceTimeout?: number
   threads?: number
   isa?: string
+  tensorParallel?: number
   weights?: 'bf16' | 'int8'
   kvDtype?: 'f16' | 'f32'
   maxContext?: number

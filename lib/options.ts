@@ -24,7 +24,12 @@ export const engineOptionsSchema = z.strictObject({
   deviceTimeout: z.number().positive().max(86400).default(120),
   /** Weight format: 16-bit, or int8 weights with int8 activations (W8A8). Folders that are int8 already stay so. */
   weights: z.enum(['bf16', 'int8']).default('bf16'),
-  /** CPU threads; default: the cores this process may use. */
+  /**
+   * Ranks the model is cut over (tensor parallel): query heads, feed-forward width and vocabulary must divide by it. On the CPU the
+   * ranks share the threads: for tests of what several devices do, never faster. With NPUs: as many as `device` names.
+   */
+  tensorParallel: z.int().min(1).max(64).default(1),
+  /** CPU threads, of all ranks; default: the cores this process may use. */
   threads: z.int().min(1).max(256).optional(),
   /** Forces an instruction set (see `agentinfer doctor`); default: the best there is. */
   isa: z.string().optional(),

@@ -60,9 +60,11 @@ struct Vector {  // norm weights, kept in f32
   size_t bytes = 0;
 };
 
-struct Embedding {  // [vocabulary rows, hidden]
+struct Embedding {  // [rows, hidden]: rows [first_row, first_row + rows) of a vocabulary
   virtual ~Embedding() = default;
   int64_t rows = 0, cols = 0;
+  int64_t first_row = 0;            // 0 but on the ranks of a tensor-parallel group above the first
+  int64_t vocabulary = 0;           // rows of all ranks together
   size_t bytes = 0;
 };
 
@@ -136,9 +138,10 @@ class Backend {
   // make_linear, make_vector and make_embedding may be called before `prepare`.
   virtual std::unique_ptr<Linear> make_linear(const LinearSource& source) = 0;
   virtual std::unique_ptr<Vector> make_vector(const Slice& source) = 0;
+  // The slice's rows are first_row and rows; its tensor's are the vocabulary.
   virtual std::unique_ptr<Embedding> make_embedding(const Slice& source) = 0;
   // An embedding that reads the rows of a kBF16 head made by make_linear (tied weights, one copy). The head outlives it.
-  virtual std::unique_ptr<Embedding> make_tied_embedding(const Linear& head) = 0;
+  virtual std::unique_ptr<Embedding> make_tied_embedding(const Linear& head, int64_t first_row, int64_t vocabulary) = 0;
   virtual std::unique_ptr<Activation> make_activation(int64_t max_rows, int64_t cols, Feeds feeds) = 0;
   virtual std::unique_ptr<KvCache> make_kv_cache(const KvLayout& layout, int blocks, int host_blocks) = 0;
   // Takes the step's work memory. Called once, before the first begin_step.
@@ -149,7 +152,8 @@ class Backend {
   virtual void begin_step(const StepInputs& inputs, KvCache& cache) = 0;
 
   // Row-wise operations take `rows`: the step's row count, or fewer behind gather_rows.
-  // out[r] = table[tokens[r]], all rows of the step. A token outside [0, table.rows) is a kInternal error.
+  // out[r] = the table's row of tokens[r], all rows of the step; all zeros where that row is on another rank (the decoder sums
+  // over ranks). A token outside [0, table.vocabulary) is a kInternal error.
   virtual void embed(const Embedding& table, Activation& out) = 0;
   // out = x / sqrt(mean(x^2) + eps) * weight
   virtual void rms_norm(const Activation& x, const Vector& weight, float eps, int rows, Activation& out) = 0;

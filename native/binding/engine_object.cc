@@ -29,6 +29,7 @@ EngineOptions engine_options(const Napi::Object& object) {
   options.device_timeout_ms = static_cast<int>(number_field(object, "deviceTimeout", 120) * 1000);
   options.threads = static_cast<int>(integer_field(object, "threads", 0));
   options.isa = string_field(object, "isa", "");
+  options.tensor_parallel = static_cast<int>(integer_field(object, "tensorParallel", options.tensor_parallel));
   options.weights = weight_format(string_field(object, "weights", "bf16"));
   options.kv_dtype = kv_dtype(string_field(object, "kvDtype", "f16"));
   options.max_context = integer_field(object, "maxContext", 0);

@@ -34,7 +34,8 @@ Inspection inspect_folder(const EngineOptions& options) {
   Inspection found;
   found.config = read_model_config(options.folder);
   const DeviceChoice device = planned_device(options.device);
-  found.plan = plan_memory(found.config, options_for(device, options), device.npus.empty() ? available_memory(device) : 0);
+  found.plan = plan_memory(found.config, options_for(device, options),
+                           device.npus.empty() ? available_memory(device, options.tensor_parallel) : 0);
   const Checkpoint checkpoint(options.folder);
   check_tensors(found.config, checkpoint);
   for (const std::string& name : checkpoint.names()) {

@@ -19,21 +19,22 @@ double number(size_t value) { return static_cast<double>(value); }
 }  // namespace
 
 EngineInfo engine_info(LoadedEngine& engine) {
-  const Decoder& decoder = engine.decoder();
+  const RankedDecoder& decoder = engine.decoder();
   const DecoderOptions& options = decoder.options();
   return {.config = engine.config(),
           .device = engine.device().name,
           .device_note = engine.device().note,
-          .isa = engine.isa(),
-          .threads = engine.threads(),
+          .isa = engine.chip().name,
+          .ranks = decoder.size(),
+          .threads = engine.chip().threads,
           .blocks = options.blocks,
           .host_blocks = options.host_blocks,
           .block_size = options.block_size,
           .max_context = engine.engine().max_context(),
           .max_batch_tokens = options.shape.max_rows,
           .max_sequences = options.shape.max_sequences,
-          .weight_bytes = engine.weight_bytes(),
-          .kv_bytes = engine.kv_bytes(),
+          .weight_bytes = decoder.weight_bytes(),
+          .kv_bytes = decoder.kv_bytes(),
           .workspace_bytes = decoder.workspace_bytes()};
 }
 
@@ -43,6 +44,7 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
   object["device"] = info.device;
   object["deviceNote"] = info.device_note;
   object["isa"] = info.isa;
+  object["tensorParallel"] = info.ranks;
   object["threads"] = info.threads;
   object["blocks"] = info.blocks;
   object["hostBlocks"] = info.host_blocks;

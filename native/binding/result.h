@@ -17,6 +17,7 @@ namespace agentinfer {
 struct EngineInfo {
   ModelConfig config;
   std::string device, device_note, isa;
+  int ranks = 1;
   int threads = 0;
   int blocks = 0, host_blocks = 0, block_size = 0;
   int64_t max_context = 0;

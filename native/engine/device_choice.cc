@@ -1,14 +1,41 @@
 #include "engine/device_choice.h"
 
+#include <algorithm>
+#include <chrono>
+
 #include "backend/ascend/ascend_backend.h"
 #include "backend/ascend/cann.h"
 #include "backend/ascend/step_buffers.h"
-#include "backend/cpu/cpu_backend.h"
 #include "engine/host_memory.h"
 #include "engine/loaded_engine.h"
+#include "parallel/thread_group.h"
 #include "tensor/check.h"
 
 namespace agentinfer {
+namespace {
+
+class OneNpu final : public RankDevices {
+ public:
+  explicit OneNpu(const AscendOptions& options)
+      : options_(options), rendezvous_(1, std::chrono::milliseconds(options.timeout_ms)) {}
+  int size() const override { return 1; }
+  DeviceInfo info() const override { return info_; }
+  std::unique_ptr<Backend> open(int) override {
+    auto backend = make_ascend_backend(options_);
+    info_.name = backend->soc();
+    return backend;
+  }
+  std::unique_ptr<Group> join(int, Backend&) override { return std::make_unique<SoloGroup>(); }
+  Rendezvous& rendezvous() override { return rendezvous_; }
+  bool recover() override { return true; }
+
+ private:
+  const AscendOptions options_;
+  Rendezvous rendezvous_;
+  DeviceInfo info_;
+};
+
+}  // namespace
 
 DeviceChoice choose_device(const std::string& wanted) {
   if (wanted == "cpu") return {.name = wanted, .npus = {}, .note = {}};
@@ -50,28 +77,30 @@ EngineOptions options_for(const DeviceChoice& choice, EngineOptions options) {
   if (choice.npus.size() > 1)
     fail(ErrorCode::kInvalidArgument, "device: several NPUs in one engine are not supported yet, got '",
          choice.name, "'");
+  const int npus = static_cast<int>(choice.npus.size());
+  if (options.tensor_parallel != 1 && options.tensor_parallel != npus)
+    fail(ErrorCode::kInvalidArgument, "tensorParallel: on NPUs there is a rank for each, ", npus, " in '",
+         choice.name, "', got ", options.tensor_parallel);
+  options.tensor_parallel = npus;
   options.kv_dtype = DType::kBF16;
   options.activation_bytes = 2;
   return options;
 }
 
-OpenedBackend open_backend(const DeviceChoice& choice, const EngineOptions& options) {
-  OpenedBackend opened;
-  if (choice.npus.empty()) {
-    auto cpu = make_cpu_backend({.threads = options.threads, .isa = options.isa});
-    opened.isa = cpu->isa();
-    opened.threads = cpu->threads();
-    opened.backend = std::move(cpu);
-  } else {
-    auto npu = make_ascend_backend({.device = choice.npus.front(), .timeout_ms = options.device_timeout_ms});
-    opened.isa = npu->soc();
-    opened.backend = std::move(npu);
-  }
-  return opened;
+std::unique_ptr<RankDevices> make_devices(const DeviceChoice& choice, const EngineOptions& options) {
+  if (!choice.npus.empty())
+    return std::make_unique<OneNpu>(
+        AscendOptions{.device = choice.npus.front(), .timeout_ms = options.device_timeout_ms});
+  return std::make_unique<CpuRanks>(
+      CpuRanksOptions{.size = options.tensor_parallel,
+                      .threads = options.threads,
+                      .isa = options.isa,
+                      .timeout = std::chrono::milliseconds(options.device_timeout_ms)});
 }
 
-size_t available_memory(const DeviceChoice& choice) {
-  return choice.npus.empty() ? available_host_memory() : free_device_memory(cann(), choice.npus.front());
+size_t available_memory(const DeviceChoice& choice, int ranks) {
+  return choice.npus.empty() ? available_host_memory() / static_cast<size_t>(std::max(1, ranks))
+                             : free_device_memory(cann(), choice.npus.front());
 }
 
 }  // namespace agentinfer

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/backend.h"
+#include "parallel/rank_devices.h"
 
 namespace agentinfer {
 
@@ -29,15 +29,11 @@ DeviceChoice planned_device(const std::string& wanted);
 // Fills in what the device decides (block size, KV type, activation size) and refuses what it cannot do.
 EngineOptions options_for(const DeviceChoice& choice, EngineOptions options);
 
-struct OpenedBackend {
-  std::unique_ptr<Backend> backend;
-  std::string isa;  // the CPU's instruction set, or the NPU's SoC name
-  int threads = 0;  // of the CPU backend
-};
-// On the thread that uses it.
-OpenedBackend open_backend(const DeviceChoice& choice, const EngineOptions& options);
+// What the engine's ranks run on: CPU threads, or the chosen NPUs. `options` are options_for's.
+std::unique_ptr<RankDevices> make_devices(const DeviceChoice& choice, const EngineOptions& options);
 
-// Bytes of free device memory; of the host's for the CPU. 0 where it cannot be told.
-size_t available_memory(const DeviceChoice& choice);
+// Bytes of free memory for each of `ranks`: of a device, or of the host's, which the CPU's ranks share. 0
+// where it cannot be told.
+size_t available_memory(const DeviceChoice& choice, int ranks);
 
 }  // namespace agentinfer

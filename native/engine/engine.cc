@@ -10,7 +10,7 @@ double milliseconds(std::chrono::steady_clock::duration duration) {
   return std::chrono::duration<double, std::milli>(duration).count();
 }
 
-PrefixIndexOptions index_options(const Decoder& decoder) {
+PrefixIndexOptions index_options(const ForwardPass& decoder) {
   PrefixIndexOptions options;
   options.host_blocks = decoder.options().host_blocks;
   return options;
@@ -25,7 +25,7 @@ enum Field : size_t { kSequence, kKind, kComputed, kEmitted, kFinish, kDrafted, 
 
 }  // namespace
 
-Engine::Engine(Decoder& decoder, int vocabulary, std::unique_ptr<Speculation> speculation)
+Engine::Engine(ForwardPass& decoder, int vocabulary, std::unique_ptr<Speculation> speculation)
     : decoder_(decoder),
       vocabulary_(vocabulary),
       max_context_(std::min<int64_t>(decoder.options().shape.max_context,
@@ -171,7 +171,7 @@ OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double
   reservation.commit(sequence.table);
   run_moves();
   if (const auto& copy = reservation.copy()) {
-    decoder_.backend().copy_block(decoder_.cache(), copy->from, copy->to);
+    decoder_.copy_block(copy->from, copy->to);
     index_.release(copy->from);
   }
   if (!sequence.started) {
@@ -200,8 +200,8 @@ void Engine::run_moves() {
   moves_.clear();
   index_.take_moves(moves_);
   for (const HostMove& move : moves_) {
-    if (move.to_host) decoder_.backend().block_to_host(decoder_.cache(), move.block, move.slot);
-    else decoder_.backend().block_from_host(decoder_.cache(), move.slot, move.block);
+    if (move.to_host) decoder_.block_to_host(move.block, move.slot);
+    else decoder_.block_from_host(move.slot, move.block);
     index_.complete(move.id);
   }
 }

@@ -18,7 +18,7 @@
 #include "kv/block_pool.h"
 #include "kv/prefix_index.h"
 #include "kv/reservation.h"
-#include "model/decoder.h"
+#include "model/forward_pass.h"
 #include "tensor/check.h"
 
 namespace agentinfer {
@@ -26,7 +26,7 @@ namespace agentinfer {
 class Engine {
  public:
   // `decoder` is borrowed. The pool has the decoder's blocks and host blocks. Without `speculation` nothing is drafted.
-  Engine(Decoder& decoder, int vocabulary, std::unique_ptr<Speculation> speculation);
+  Engine(ForwardPass& decoder, int vocabulary, std::unique_ptr<Speculation> speculation);
   // What the live sequences generated so far is kept for others to draft from.
   ~Engine();
 
@@ -68,7 +68,7 @@ class Engine {
   void report_pool(StepResult& result) const;
   Sequence* find(int32_t id);
 
-  Decoder& decoder_;
+  ForwardPass& decoder_;
   const int vocabulary_;
   const int64_t max_context_;
   std::unique_ptr<Speculation> speculation_;  // outlives the sequences

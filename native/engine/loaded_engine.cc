@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "engine/step_profile.h"
+#include "model/shards.h"
 #include "model/tensor_names.h"
 #include "tensor/check.h"
 #include "tensor/mapped_file.h"
@@ -28,16 +29,18 @@ void check_options(const EngineOptions& options) {
   require_range("maxBatchTokens", options.max_batch_tokens, 16, 16384);
   require_range("maxSequences", options.max_sequences, 1, 1024);
   require_range("maxContext", options.max_context, 0, int64_t{1} << 24);
+  require_range("tensorParallel", options.tensor_parallel, 1, 64);
   require_range("kvTokens", options.kv_tokens, 0, int64_t{1} << 30);
 }
 
 MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& options, const StepShape& shape, int64_t kv_tokens) {
   MemoryRequest request;
+  request.ranks = options.tensor_parallel;
   request.int8 = options.weights == WeightFormat::kW8A8 || config.quantized_w8a8;
   request.activation_bytes = options.activation_bytes;
   request.kv_dtype = options.kv_dtype;
   request.kv_tokens = kv_tokens;
-  request.host_kv_bytes = options.host_kv_bytes;
+  request.host_kv_bytes = options.host_kv_bytes / static_cast<size_t>(options.tensor_parallel);
   request.max_rows = shape.max_rows;
   request.max_logit_rows = shape.max_logit_rows;
   return request;
@@ -49,7 +52,7 @@ int64_t default_kv_tokens(const ModelConfig& config, const EngineOptions& option
   if (available == 0) return wished;
   const size_t fixed = plan_memory(config, memory_request(config, options, shape, 0)).total;
   const size_t left = available > fixed ? (available - fixed) / 2 : 0;
-  const auto affordable = static_cast<int64_t>(left / kv_bytes_per_token(config, 1, options.kv_dtype));
+  const auto affordable = static_cast<int64_t>(left / kv_bytes_per_token(config, options.tensor_parallel, options.kv_dtype));
   return std::clamp(affordable, std::min<int64_t>(wished, shape.max_context), wished);
 }
 
@@ -71,9 +74,9 @@ uint64_t tokenizer_fingerprint(const std::filesystem::path& folder, int64_t voca
   return hash;
 }
 
-void require_memory(const MemoryPlan& plan, size_t available) {
+void require_memory(const MemoryPlan& plan, size_t available, int ranks) {
   if (available != 0 && plan.total > available)
-    fail(ErrorCode::kOutOfMemory, "the model needs ", plan.total / 1000000, " MB, ", available / 1000000,
+    fail(ErrorCode::kOutOfMemory, ranks == 1 ? "the model needs " : "each rank of the model needs ", plan.total / 1000000, " MB, ", available / 1000000,
          " MB are available; lower kvTokens, maxContext or maxBatchTokens, or use weights: 'int8'\n", memory_plan_text(plan));
 }
 
@@ -81,6 +84,7 @@ void require_memory(const MemoryPlan& plan, size_t available) {
 
 EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& options, size_t available) {
   check_options(options);
+  check_shards(config, options.tensor_parallel);
   EngineSizes sizes;
   // A context above max_position_embeddings is the caller's choice: RoPE is not altered.
   sizes.max_context = options.max_context != 0 ? options.max_context : std::min(config.max_position_embeddings, kDefaultContext);
@@ -93,12 +97,13 @@ EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& option
     fail(ErrorCode::kInvalidArgument, "kvTokens (", tokens, ") must hold at least one full context (maxContext ", sizes.max_context, ")");
   // One block more than the tokens need: the copy of a partly filled block and its source exist side by side.
   sizes.blocks = static_cast<int>(blocks_for(tokens, options.block_size) + 1);
+  const auto ranks = static_cast<size_t>(options.tensor_parallel);
   const KvLayout layout{.layers = static_cast<int>(config.num_hidden_layers),
-                        .kv_heads = static_cast<int>(config.num_key_value_heads),
+                        .kv_heads = static_cast<int>(kv_heads_of_rank(config, options.tensor_parallel)),
                         .head_dim = static_cast<int>(config.head_dim),
                         .block_size = options.block_size,
                         .dtype = options.kv_dtype};
-  sizes.host_blocks = static_cast<int>(options.host_kv_bytes / kv_bytes_per_block(layout));
+  sizes.host_blocks = static_cast<int>(options.host_kv_bytes / ranks / kv_bytes_per_block(layout));
   return sizes;
 }
 
@@ -112,22 +117,20 @@ LoadedEngine::LoadedEngine(const EngineOptions& wanted)
   const EngineOptions options = options_for(device_, wanted);
   const Checkpoint checkpoint(options.folder);
   check_tensors(config_, checkpoint);
-  const size_t available = available_memory(device_);
+  const size_t available = available_memory(device_, options.tensor_parallel);
   const EngineSizes sizes = resolve_sizes(config_, options, available);
-  require_memory(plan_memory(config_, options, available), available);
+  require_memory(plan_memory(config_, options, available), available, options.tensor_parallel);
 
-  OpenedBackend opened = open_backend(device_, options);
-  isa_ = opened.isa;
-  threads_ = opened.threads;
-  backend_ = std::move(opened.backend);
-  weights_ = load_weights(config_, checkpoint, *backend_, group_,
-                          {.format = options.weights, .on_progress = options.on_progress, .aborted = options.aborted});
-  decoder_ = std::make_unique<Decoder>(config_, weights_, *backend_, group_,
-                                       DecoderOptions{.shape = sizes.shape,
-                                                      .kv_dtype = options.kv_dtype,
-                                                      .block_size = options.block_size,
-                                                      .blocks = sizes.blocks,
-                                                      .host_blocks = sizes.host_blocks});
+  devices_ = make_devices(device_, options);
+  decoder_ = std::make_unique<RankedDecoder>(
+      config_, checkpoint, *devices_,
+      LoadOptions{.format = options.weights, .on_progress = options.on_progress, .aborted = options.aborted},
+      DecoderOptions{.shape = sizes.shape,
+                     .kv_dtype = options.kv_dtype,
+                     .block_size = options.block_size,
+                     .blocks = sizes.blocks,
+                     .host_blocks = sizes.host_blocks});
+  chip_ = devices_->info();
   engine_ = std::make_unique<Engine>(*decoder_, static_cast<int>(config_.vocab_size), make_speculation(options));
 }
 
@@ -135,7 +138,7 @@ std::unique_ptr<Speculation> LoadedEngine::make_speculation(const EngineOptions&
   if (!options.speculate) return nullptr;
   SpeculatorOptions speculation = options.speculation;
   speculation.memory.store.fingerprint = tokenizer_fingerprint(options.folder, config_.vocab_size);
-  return std::make_unique<Speculator>(std::move(speculation), profile_step_cost(*decoder_, weights_), options.max_sequences);
+  return std::make_unique<Speculator>(std::move(speculation), profile_step_cost(decoder_->leader(), decoder_->leader_weights()), options.max_sequences);
 }
 
 }  // namespace agentinfer

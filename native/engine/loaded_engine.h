@@ -1,6 +1,6 @@
 #pragma once
-// A model folder turned into a running engine: checks the files, plans the memory, makes backend, weights, decoder and
-// engine. Made, used and destroyed on one thread.
+// A model folder turned into a running engine: checks the files, plans the memory, makes devices, ranks and engine. Made, used
+// and destroyed on one thread, which is rank 0's.
 
 #include <atomic>
 #include <cstdint>
@@ -14,19 +14,20 @@
 #include "engine/speculator.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
-#include "model/decoder.h"
 #include "model/memory_plan.h"
+#include "model/ranked_decoder.h"
 #include "model/weights.h"
-#include "parallel/group.h"
+#include "parallel/rank_devices.h"
 
 namespace agentinfer {
 
 struct EngineOptions {
   std::filesystem::path folder;
   std::string device = "cpu";      // 'cpu', 'auto', 'npu:0'
-  int device_timeout_ms = 120000;  // the longest wait for an NPU, after which it counts as lost
+  int device_timeout_ms = 120000;  // the longest wait for an NPU, or of a rank for the others, after which it counts as lost
   int threads = 0;                 // CPU backend; 0: the cores this process may use
   std::string isa;                 // CPU backend; empty: the best there is
+  int tensor_parallel = 1;         // ranks; on the CPU they share the threads, on NPUs there is one for each
   WeightFormat weights = WeightFormat::kBF16;
   int64_t max_context = 0;         // tokens a sequence may have; 0: the model's own, at most 8192
   int64_t kv_tokens = 0;           // tokens of KV in the pool; 0: room for four full contexts, less if memory is short
@@ -43,7 +44,8 @@ struct EngineOptions {
   const std::atomic<bool>* aborted = nullptr;
 };
 
-// The sizes that follow from options and config, before anything is taken. `available`: bytes of memory there, 0: unknown.
+// The sizes that follow from options and config, before anything is taken. `available`: bytes of memory
+// there for each rank, 0: unknown.
 struct EngineSizes {
   int64_t max_context = 0;
   int blocks = 0, host_blocks = 0;
@@ -59,12 +61,9 @@ class LoadedEngine {
 
   Engine& engine() { return *engine_; }
   const ModelConfig& config() const { return config_; }
-  const Decoder& decoder() const { return *decoder_; }
-  size_t weight_bytes() const { return weights_.bytes; }
-  size_t kv_bytes() const { return decoder_->cache().bytes; }
+  const RankedDecoder& decoder() const { return *decoder_; }
   const DeviceChoice& device() const { return device_; }
-  const std::string& isa() const { return isa_; }
-  int threads() const { return threads_; }
+  const DeviceInfo& chip() const { return chip_; }
 
  private:
   std::unique_ptr<Speculation> make_speculation(const EngineOptions& options);
@@ -72,12 +71,9 @@ class LoadedEngine {
   // Destroyed in reverse order.
   ModelConfig config_;
   DeviceChoice device_;
-  std::string isa_;
-  int threads_ = 0;
-  std::unique_ptr<Backend> backend_;
-  SoloGroup group_;
-  Weights weights_;
-  std::unique_ptr<Decoder> decoder_;
+  DeviceInfo chip_;
+  std::unique_ptr<RankDevices> devices_;
+  std::unique_ptr<RankedDecoder> decoder_;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/shards.h"
 #include "tensor/check.h"
 
 namespace agentinfer {
@@ -18,7 +19,7 @@ Decoder::Decoder(const ModelConfig& config, const Weights& weights, Backend& bac
   const int ranks = group.size();
   const AttentionShape attention{
       .heads = static_cast<int>(config.num_attention_heads) / ranks,
-      .kv_heads = static_cast<int>(config.num_key_value_heads) / ranks,
+      .kv_heads = static_cast<int>(kv_heads_of_rank(config, ranks)),
       .head_dim = static_cast<int>(config.head_dim),
       .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim))),
   };
@@ -60,6 +61,7 @@ void Decoder::forward(const StepInputs& inputs, const LogitsSink& sink) {
   ensure(rows > 0 && rows <= options_.shape.max_rows, "step of ", rows, " rows, room for ", options_.shape.max_rows);
   backend_.begin_step(inputs, *cache_);
   backend_.embed(*weights_.embedding, *residual_);
+  group_.all_reduce(backend_, *residual_, rows);
   backend_.rms_norm(*residual_, *weights_.layers.front().input_norm, eps_, rows, *normed_);
   for (int index = 0; index < static_cast<int>(weights_.layers.size()); ++index) layer(index, rows);
 

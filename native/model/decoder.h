@@ -3,48 +3,40 @@
 // Covers openPangu Embedded, Llama, Qwen2 and Qwen3; the differences are in the config and in which weights exist.
 //
 // One Decoder belongs to one rank's thread. It owns the activations (taken once, at construction) and the KV cache.
+//
+// Tensor parallel: q, k, v, gate and up hold this rank's rows, o and down its columns (their products are summed over the ranks),
+// head and embedding its part of the vocabulary. The residual stream is whole, and the same, on every rank.
 
-#include <functional>
 #include <memory>
 
 #include "backend/backend.h"
 #include "model/config.h"
+#include "model/forward_pass.h"
 #include "model/weights.h"
 #include "parallel/group.h"
 
 namespace agentinfer {
 
-struct DecoderOptions {
-  StepShape shape;
-  DType kv_dtype = DType::kF16;
-  int block_size = 32;   // tokens in a KV block
-  int blocks = 0;        // device blocks
-  int host_blocks = 0;   // host tier blocks
-};
-
-class Decoder {
+class Decoder final : public ForwardPass {
  public:
   // `config`, `weights`, `backend` and `group` are borrowed and outlive the decoder.
   Decoder(const ModelConfig& config, const Weights& weights, Backend& backend, Group& group,
           const DecoderOptions& options);
 
-  // Gets logits rows [first, first + count) of the step's logit rows, as rows 0..count of `logits` (whole vocabulary, f32).
-  using LogitsSink = std::function<void(int first, int count, const Activation& logits)>;
-
-  // Runs one step over the cache and hands its logits to `sink` in order, at most shape.max_logit_rows at a time.
-  // Every row's K and V is in the cache afterwards. Throws what the backend throws; the cache slots of this step's rows are
-  // then undefined, all others untouched.
-  void forward(const StepInputs& inputs, const LogitsSink& sink);
+  void forward(const StepInputs& inputs, const LogitsSink& sink) override;
+  void copy_block(int32_t from, int32_t to) override { backend_.copy_block(*cache_, from, to); }
+  void block_to_host(int32_t block, int32_t host_block) override { backend_.block_to_host(*cache_, block, host_block); }
+  void block_from_host(int32_t host_block, int32_t block) override { backend_.block_from_host(*cache_, host_block, block); }
 
   // Runs the work of the first `layers` layers, or their attention alone, on this rank alone, for its time: results mean
   // nothing, K and V are written at the inputs' slots. Returns when it is done.
   void rehearse(const StepInputs& inputs, int layers);
   void rehearse_attention(const StepInputs& inputs, int layers);
 
-  Backend& backend() { return backend_; }
+  Backend& backend() override { return backend_; }
   KvCache& cache() { return *cache_; }
   const KvCache& cache() const { return *cache_; }
-  const DecoderOptions& options() const { return options_; }
+  const DecoderOptions& options() const override { return options_; }
   // Bytes of the activations; the KV cache's are cache().bytes.
   size_t workspace_bytes() const { return workspace_bytes_; }
 

@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "model/shards.h"
+
 namespace agentinfer {
 namespace {
 
@@ -17,7 +19,7 @@ size_t matrix_bytes(int64_t outputs, int64_t inputs, bool int8) {
 
 size_t layer_bytes(const ModelConfig& config, const MemoryRequest& request) {
   const int64_t q = config.num_attention_heads * config.head_dim / request.ranks;
-  const int64_t kv = config.num_key_value_heads * config.head_dim / request.ranks;
+  const int64_t kv = kv_heads_of_rank(config, request.ranks) * config.head_dim;
   const int64_t ffn = config.intermediate_size / request.ranks, hidden = config.hidden_size;
   const size_t norms = static_cast<size_t>(hidden) * (config.sandwich_norm ? 4 : 2) * 4;
   return matrix_bytes(q + 2 * kv, hidden, request.int8) + matrix_bytes(hidden, q, request.int8) +
@@ -26,7 +28,7 @@ size_t layer_bytes(const ModelConfig& config, const MemoryRequest& request) {
 
 size_t workspace_bytes(const ModelConfig& config, const MemoryRequest& request) {
   const int64_t q = config.num_attention_heads * config.head_dim / request.ranks;
-  const int64_t kv = config.num_key_value_heads * config.head_dim / request.ranks;
+  const int64_t kv = kv_heads_of_rank(config, request.ranks) * config.head_dim;
   const int64_t ffn = config.intermediate_size / request.ranks, hidden = config.hidden_size;
   const int64_t row = 3 * hidden + (config.sandwich_norm ? hidden : 0) + 2 * q + 2 * kv + 3 * ffn;
   const int64_t logit_row = 2 * hidden + config.vocab_size;
@@ -45,7 +47,7 @@ std::string size_text(size_t bytes) {
 
 size_t kv_bytes_per_token(const ModelConfig& config, int ranks, DType kv_dtype) {
   return size_t{2} * static_cast<size_t>(config.num_hidden_layers) *
-         static_cast<size_t>(config.num_key_value_heads / ranks) * static_cast<size_t>(config.head_dim) * dtype_size(kv_dtype);
+         static_cast<size_t>(kv_heads_of_rank(config, ranks)) * static_cast<size_t>(config.head_dim) * dtype_size(kv_dtype);
 }
 
 MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request) {
@@ -58,8 +60,8 @@ MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request) 
   add("layer weights", layers * layer_bytes(config, request),
       std::to_string(layers) + " layers, " + (request.int8 ? "int8" : "bf16 (weights: 'int8' halves it)"));
   add("head", matrix_bytes(config.vocab_size / request.ranks, config.hidden_size, false), "bf16, vocabulary x hidden");
-  if (!config.tie_word_embeddings || request.ranks > 1)
-    add("embedding", static_cast<size_t>(config.vocab_size * config.hidden_size) * 2, "bf16, vocabulary x hidden");
+  if (!config.tie_word_embeddings)
+    add("embedding", static_cast<size_t>(config.vocab_size / request.ranks * config.hidden_size) * 2, "bf16, vocabulary x hidden");
   const size_t per_token = kv_bytes_per_token(config, request.ranks, request.kv_dtype);
   add("KV cache", static_cast<size_t>(request.kv_tokens) * per_token,
       std::to_string(request.kv_tokens) + " tokens of " + std::to_string(per_token) + " bytes (kvTokens)");

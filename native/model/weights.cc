@@ -5,25 +5,18 @@
 #include <string_view>
 #include <utility>
 
+#include "model/shards.h"
 #include "tensor/check.h"
 
 namespace agentinfer {
 namespace {
-
-// A contiguous part [begin, end) of an extent, for one rank.
-struct Range {
-  int64_t begin = 0, end = 0;
-};
 
 class Loader {
  public:
   Loader(const ModelConfig& config, const Checkpoint& checkpoint, Backend& backend, const Group& group,
          const LoadOptions& options)
       : config_(config), checkpoint_(checkpoint), backend_(backend), group_(group), options_(options) {
-    require_divisible("num_attention_heads", config.num_attention_heads);
-    require_divisible("num_key_value_heads", config.num_key_value_heads);
-    require_divisible("intermediate_size", config.intermediate_size);
-    require_divisible("vocab_size", config.vocab_size);
+    check_shards(config, group.size());
     for (const std::string& name : checkpoint.names()) total_ += checkpoint.find(name)->data.size();
   }
 
@@ -32,7 +25,8 @@ class Loader {
     const bool tied = config_.tie_word_embeddings;
     const char* head_name = tied ? "model.embed_tokens.weight" : "lm_head.weight";
     weights.head = linear({{head_name, mine(config_.vocab_size), all_columns()}}, {}, WeightFormat::kBF16);
-    weights.embedding = tied && group_.size() == 1 ? backend_.make_tied_embedding(*weights.head) : embedding();
+    weights.embedding = tied ? backend_.make_tied_embedding(*weights.head, mine(config_.vocab_size).begin, config_.vocab_size)
+                             : embedding();
     weights.final_norm = vector("model.norm.weight");
     for (int64_t index = 0; index < config_.num_hidden_layers; ++index)
       weights.layers.push_back(layer("model.layers." + std::to_string(index) + "."));
@@ -50,7 +44,7 @@ class Loader {
 
   LayerWeights layer(const std::string& prefix) {
     const int64_t q_width = config_.num_attention_heads * config_.head_dim;
-    const int64_t kv_width = config_.num_key_value_heads * config_.head_dim;
+    const Range kv_rows = kv_rows_of_rank(config_, group_.rank(), group_.size());
     const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
     const WeightFormat format = config_.quantized_w8a8 ? WeightFormat::kW8A8 : options_.format;
 
@@ -66,8 +60,8 @@ class Loader {
       made.k_norm = vector(attention + "k_norm.weight");
     }
     made.qkv = linear({{attention + "q_proj.weight", mine(q_width), all_columns()},
-                       {attention + "k_proj.weight", mine(kv_width), all_columns()},
-                       {attention + "v_proj.weight", mine(kv_width), all_columns()}},
+                       {attention + "k_proj.weight", kv_rows, all_columns()},
+                       {attention + "v_proj.weight", kv_rows, all_columns()}},
                       bias_names(config_.qkv_bias, {attention + "q_proj.bias", attention + "k_proj.bias",
                                                     attention + "v_proj.bias"}),
                       format);
@@ -108,7 +102,7 @@ class Loader {
 
   std::unique_ptr<Embedding> embedding() {
     const std::string name = "model.embed_tokens.weight";
-    auto made = backend_.make_embedding(slice({name, {0, config_.vocab_size}, all_columns()}));
+    auto made = backend_.make_embedding(slice({name, mine(config_.vocab_size), all_columns()}));
     bytes_ += made->bytes;
     consumed(name);
     return made;
@@ -142,20 +136,11 @@ class Loader {
       fail(ErrorCode::kAborted, "loading was aborted");
   }
 
-  Range mine(int64_t extent) const {
-    const int64_t part = extent / group_.size();
-    return {part * group_.rank(), part * (group_.rank() + 1)};
-  }
+  Range mine(int64_t extent) const { return part_of_rank(extent, group_.rank(), group_.size()); }
   static Range all_columns() { return {0, 0}; }
 
   static std::vector<std::string> bias_names(bool present, std::vector<std::string> names) {
     return present ? std::move(names) : std::vector<std::string>{};
-  }
-
-  void require_divisible(const char* key, int64_t value) const {
-    if (value % group_.size() != 0)
-      fail(ErrorCode::kInvalidArgument, "tensor parallel over ", group_.size(), " ranks needs ", key, " to divide by it, got ",
-           value);
   }
 
   const ModelConfig& config_;

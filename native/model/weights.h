@@ -29,7 +29,7 @@ struct LayerWeights {
 struct Weights {
   // Destroyed in reverse order: the tied embedding borrows the head.
   std::unique_ptr<Linear> head;                 // hidden -> this rank's part of the vocabulary, always 16-bit
-  std::unique_ptr<Embedding> embedding;         // whole vocabulary on every rank
+  std::unique_ptr<Embedding> embedding;         // this rank's part of the vocabulary
   std::unique_ptr<Vector> final_norm;
   std::vector<LayerWeights> layers;
   size_t bytes = 0;
@@ -42,8 +42,8 @@ struct LoadOptions {
   const std::atomic<bool>* aborted = nullptr;   // polled between tensor groups; throws kAborted
 };
 
-// REQUIRES: check_tensors(config, checkpoint) has passed. Throws kInvalidArgument when heads, feed-forward width or vocabulary do
-// not divide by the group's size. Pages of the mapped files are released as they are consumed.
+// REQUIRES: check_tensors(config, checkpoint) has passed. Throws kInvalidArgument where the network does not divide by the
+// group's size (model/shards.h). Pages of the mapped files are released as they are consumed.
 Weights load_weights(const ModelConfig& config, const Checkpoint& checkpoint, Backend& backend, const Group& group,
                      const LoadOptions& options);
 

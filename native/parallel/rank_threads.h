@@ -32,6 +32,7 @@ class RankThreads {
 
  private:
   void follow(int rank);
+  void stop();
   void guarded(int rank, const std::function<void(int rank)>& job) noexcept;
 
   Rendezvous& rendezvous_;

@@ -45,8 +45,10 @@ class Rendezvous {
   void reset();
 
  private:
-  [[noreturn]] void fail_with_cause() const;
-  void expire();
+  // All REQUIRE the lock.
+  [[noreturn]] void throw_cause() const;
+  void fail_group(std::string message);
+  void wait_for_others(std::unique_lock<std::mutex>& lock);
   std::string missing() const;
 
   const int size_;

@@ -1,7 +1,8 @@
 #pragma once
 // Tensor parallelism between threads of this process over CPU memory: for the CPU backend, so that TP = N
 // runs and is tested everywhere. Every rank reads the others' activations in place; each sums one share of
-// the elements for all of them.
+// the elements for all of them. After a failure a slow rank may still be at it: activations are destroyed
+// only when all ranks are back (RankThreads::run).
 
 #include <chrono>
 #include <memory>
@@ -38,7 +39,7 @@ class ThreadTeam {
 struct CpuRanksOptions {
   int size = 1;     // 1..64
   int threads = 0;  // of all ranks together, each at least one; 0: default_threads()
-  std::string isa;
+  std::string isa = {};
   std::chrono::milliseconds timeout{120000};  // for a rank to come to a collective
 };
 

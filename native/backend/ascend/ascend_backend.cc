@@ -59,12 +59,15 @@ class AscendBackendImpl final : public AscendBackend {
     device_.ensure_alive();
     return uploader_.embedding(source);
   }
-  std::unique_ptr<Embedding> make_tied_embedding(const Linear& head) override {
+  std::unique_ptr<Embedding> make_tied_embedding(const Linear& head, int64_t first_row,
+                                                 int64_t vocabulary) override {
     const auto& linear = static_cast<const AscendLinear&>(head);
     ensure(linear.format == WeightFormat::kBF16, "a tied embedding needs a 16-bit head");
     auto made = std::make_unique<AscendEmbedding>();
     made->rows = head.out_features;
     made->cols = head.in_features;
+    made->first_row = first_row;
+    made->vocabulary = vocabulary;
     made->table = linear.weights.get();
     return made;
   }
@@ -135,8 +138,10 @@ class AscendBackendImpl final : public AscendBackend {
   }
 
   void embed(const Embedding& table, Activation& out) override {
+    ensure(table.rows == table.vocabulary, "a part of a vocabulary is not supported here yet");
     for (int32_t token : inputs_.tokens)
-      ensure(token >= 0 && token < table.rows, "token ", token, " outside the table's ", table.rows, " rows");
+      ensure(token >= 0 && token < table.vocabulary, "token ", token, " outside a vocabulary of ",
+             table.vocabulary);
     products_.embed(static_cast<const AscendEmbedding&>(table), buffers_->tokens(), rows(),
                     as<AscendActivation>(out));
   }

@@ -166,6 +166,8 @@ std::unique_ptr<AscendEmbedding> Uploader::embedding(const Slice& source) {
   auto made = std::make_unique<AscendEmbedding>();
   made->rows = rows_of(source);
   made->cols = columns_of(source);
+  made->first_row = source.row_begin;
+  made->vocabulary = source.tensor->shape.at(0);
   const size_t bytes = static_cast<size_t>(made->rows * made->cols) * 2;
   made->values = DeviceMemory(device_, bytes, source.tensor->name);
   made->bytes = bytes;

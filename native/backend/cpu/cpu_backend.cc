@@ -59,6 +59,8 @@ class CpuBackendImpl final : public CpuBackend {
     auto made = std::make_unique<CpuEmbedding>();
     made->rows = source.row_end - source.row_begin;
     made->cols = source.col_end - source.col_begin;
+    made->first_row = source.row_begin;
+    made->vocabulary = source.tensor->shape.at(0);
     made->values = Memory(static_cast<size_t>(made->rows * made->cols) * 2, source.tensor->name);
     made->bytes = made->values.bytes();
     const int64_t stored = source.tensor->shape.at(1);
@@ -74,12 +76,15 @@ class CpuBackendImpl final : public CpuBackend {
     return made;
   }
 
-  std::unique_ptr<Embedding> make_tied_embedding(const Linear& head) override {
+  std::unique_ptr<Embedding> make_tied_embedding(const Linear& head, int64_t first_row,
+                                                 int64_t vocabulary) override {
     const auto& packed = static_cast<const CpuLinear&>(head).packed;
     ensure(packed.format == WeightFormat::kBF16, "a tied embedding needs a 16-bit head");
     auto made = std::make_unique<CpuEmbedding>();
     made->rows = head.out_features;
     made->cols = head.in_features;
+    made->first_row = first_row;
+    made->vocabulary = vocabulary;
     made->head = &packed;
     return made;
   }
@@ -123,11 +128,14 @@ class CpuBackendImpl final : public CpuBackend {
     const auto& embedding = static_cast<const CpuEmbedding&>(table);
     CpuActivation& to = written(out);
     for (int32_t token : inputs_.tokens)
-      ensure(token >= 0 && token < table.rows, "token ", token, " outside the table's ", table.rows, " rows");
+      ensure(token >= 0 && token < table.vocabulary, "token ", token, " outside a vocabulary of ",
+             table.vocabulary);
     for_rows(rows(), table.cols, [&](int64_t row) {
-      const int64_t token = inputs_.tokens[static_cast<size_t>(row)];
+      const int64_t token = inputs_.tokens[static_cast<size_t>(row)] - table.first_row;
       float* values = to.row(row);
-      if (embedding.head != nullptr) {
+      if (token < 0 || token >= table.rows) {
+        std::fill_n(values, table.cols, 0.0f);
+      } else if (embedding.head != nullptr) {
         const uint16_t* column =
             embedding.head->weights.as<uint16_t>() + token / kPanelColumns * embedding.cols * kPanelColumns;
         const int64_t inside = token % kPanelColumns,

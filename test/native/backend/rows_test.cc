@@ -159,7 +159,7 @@ TEST("embedding rows come from the table, or from the tied head's panels, rounde
       Step step(isa, 2, tokens);
       const auto table = step.backend->make_embedding(stored.all());
       const auto head = step.backend->make_linear({{stored.all()}, {}, WeightFormat::kBF16, "head"});
-      const auto tied = step.backend->make_tied_embedding(*head);
+      const auto tied = step.backend->make_tied_embedding(*head, 0, head->out_features);
       auto a = step.backend->make_activation(40, cols, Feeds::kOther),
            b = step.backend->make_activation(40, cols, Feeds::kOther);
       step.backend->embed(*table, *a);
@@ -175,6 +175,31 @@ TEST("embedding rows come from the table, or from the tied head's panels, rounde
         }
     }
   });
+}
+
+TEST("a part of a vocabulary gives its own rows and zeros for the others, from a table and from a tied head") {
+  Random random(8);
+  const int64_t rows = 240, cols = 37, first = 80, part = 80;
+  const Stored stored("embed", DType::kBF16, {rows, cols}, random.normals(static_cast<size_t>(rows * cols)));
+  const std::vector<int32_t> tokens{0, 79, 80, 159, 160, 239, 100};
+  Step step("", 2, tokens);
+  Slice slice = stored.all();
+  slice.row_begin = first;
+  slice.row_end = first + part;
+  const auto whole = step.backend->make_embedding(stored.all());
+  const auto table = step.backend->make_embedding(slice);
+  const auto head = step.backend->make_linear({{slice}, {}, WeightFormat::kBF16, "head"});
+  const auto tied = step.backend->make_tied_embedding(*head, first, rows);
+  auto out = step.backend->make_activation(7, cols, Feeds::kOther);
+  step.backend->embed(*whole, *out);
+  Matrix expected = contents(*step.backend, *out, 7);
+  for (size_t r = 0; r < tokens.size(); ++r)
+    if (tokens[r] < first || tokens[r] >= first + part) std::fill(expected[r].begin(), expected[r].end(), 0.0f);
+  for (const Embedding* embedding : {table.get(), tied.get()}) {
+    step.backend->embed(*embedding, *out);
+    const Matrix got = contents(*step.backend, *out, 7);
+    for (size_t r = 0; r < tokens.size(); ++r) CHECK(same_bits(got[r], expected[r]));
+  }
 }
 
 TEST("tokens outside the table are refused") {

@@ -16,6 +16,7 @@
 #include "check.h"
 #include "engine/engine.h"
 #include "model/checkpoint.h"
+#include "model/decoder.h"
 #include "model/tensor_names.h"
 
 namespace harness {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "backend/cpu/cpu_backend.h"
 #include "check.h"
 #include "runner.h"
 
@@ -15,16 +16,6 @@ namespace {
 
 const char* const kCheckpoints[] = {"llama", "llama-tied", "qwen2", "qwen3", "pangu-sharded", "pangu-sandwich", "pangu"};
 
-// Largest difference relative to the largest logit.
-double distance(const std::vector<float>& got, const std::vector<float>& expected) {
-  double worst = 0, scale = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    worst = std::max(worst, std::fabs(static_cast<double>(got[i]) - expected[i]));
-    scale = std::max(scale, std::fabs(static_cast<double>(expected[i])));
-  }
-  return got.size() == expected.size() ? worst / scale : 1e9;
-}
-
 void check_logits(const std::string& name, const RunnerOptions& options, double bound) {
   const golden::Golden golden = golden::read(name);
   Runner runner(name, options);
@@ -32,10 +23,10 @@ void check_logits(const std::string& name, const RunnerOptions& options, double 
   for (size_t i = 0; i < golden.prompts.size(); ++i) {
     Runner::Sequence sequence;
     const auto logits = runner.run(sequence, golden.prompts[i]);
-    worst = std::max(worst, distance(logits.back(), golden.logits[i]));
+    worst = std::max(worst, golden::distance(logits.back(), golden.logits[i]));
     for (const auto& inner : golden.inner)
       if (inner.prompt == static_cast<int>(i))
-        worst = std::max(worst, distance(logits[static_cast<size_t>(inner.position)], inner.logits));
+        worst = std::max(worst, golden::distance(logits[static_cast<size_t>(inner.position)], inner.logits));
   }
   std::printf("  %s on %s: worst relative difference %.2e\n", name.c_str(), options.isa.c_str(), worst);
   if (!(worst <= bound)) check::report(__FILE__, __LINE__, name + " on " + options.isa + ": " + std::to_string(worst));

@@ -1,25 +1,28 @@
 #pragma once
-// A decoder over one tiny checkpoint, without engine: sequences are token lists with block tables of their own.
+// A decoder over one tiny checkpoint on one or several ranks, without engine: sequences are token lists with block tables of
+// their own.
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <numeric>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "backend/cpu/cpu_backend.h"
 #include "golden.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
-#include "model/decoder.h"
+#include "model/ranked_decoder.h"
 #include "model/tensor_names.h"
-#include "model/weights.h"
+#include "parallel/thread_group.h"
 
 namespace golden {
 
 struct RunnerOptions {
-  std::string isa;
-  int threads = 2;
+  std::string isa = {};
+  int threads = 2;  // of all ranks
+  int ranks = 1;
   agentinfer::WeightFormat format = agentinfer::WeightFormat::kBF16;
   agentinfer::DType kv = agentinfer::DType::kF32;
   int block_size = 16;
@@ -29,16 +32,18 @@ struct RunnerOptions {
 class Runner {
  public:
   Runner(const std::string& name, const RunnerOptions& options)
-      : config_(agentinfer::read_model_config(folder(name))), checkpoint_(folder(name)), block_size_(options.block_size) {
-    agentinfer::check_tensors(config_, checkpoint_);
-    backend_ = agentinfer::make_cpu_backend({.threads = options.threads, .isa = options.isa});
-    weights_ = agentinfer::load_weights(config_, checkpoint_, *backend_, group_, {.format = options.format, .on_progress = {}});
+      : config_(agentinfer::read_model_config(folder(name))),
+        block_size_(options.block_size),
+        devices_({.size = options.ranks, .threads = options.threads, .isa = options.isa}) {
+    const agentinfer::Checkpoint checkpoint(folder(name));
+    agentinfer::check_tensors(config_, checkpoint);
     agentinfer::DecoderOptions decoder;
     decoder.shape = {.max_rows = 256, .max_sequences = 32, .max_logit_rows = 24, .max_context = 512};
     decoder.kv_dtype = options.kv;
     decoder.block_size = options.block_size;
     decoder.blocks = 2048 / options.block_size;
-    decoder_ = std::make_unique<agentinfer::Decoder>(config_, weights_, *backend_, group_, decoder);
+    decoder_ = std::make_unique<agentinfer::RankedDecoder>(
+        config_, checkpoint, devices_, agentinfer::LoadOptions{.format = options.format, .on_progress = {}}, decoder);
     free_.resize(static_cast<size_t>(decoder.blocks));
     std::iota(free_.begin(), free_.end(), 0);
     std::mt19937 random(options.seed);
@@ -81,7 +86,7 @@ class Runner {
                       [&](int, int count, const agentinfer::Activation& logits) {
                         for (int row = 0; row < count; ++row) {
                           while (parts[part].logits.size() == parts[part].tokens.size()) ++part;
-                          const auto values = backend_->logits(logits, row);
+                          const auto values = decoder_->backend().logits(logits, row);
                           parts[part].logits.emplace_back(values.begin(), values.end());
                         }
                       });
@@ -99,18 +104,25 @@ class Runner {
     return all;
   }
 
-  agentinfer::Backend& backend() { return *backend_; }
+  const agentinfer::RankedDecoder& decoder() const { return *decoder_; }
 
  private:
   agentinfer::ModelConfig config_;
-  agentinfer::Checkpoint checkpoint_;
   int block_size_;
-  agentinfer::SoloGroup group_;
-  std::unique_ptr<agentinfer::CpuBackend> backend_;
-  agentinfer::Weights weights_;
-  std::unique_ptr<agentinfer::Decoder> decoder_;
+  agentinfer::CpuRanks devices_;
+  std::unique_ptr<agentinfer::RankedDecoder> decoder_;
   std::vector<int32_t> free_;
 };
+
+// Largest difference relative to the largest expected logit.
+inline double distance(const std::vector<float>& got, const std::vector<float>& expected) {
+  double worst = 0, scale = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    worst = std::max(worst, std::fabs(static_cast<double>(got[i]) - expected[i]));
+    scale = std::max(scale, std::fabs(static_cast<double>(expected[i])));
+  }
+  return got.size() == expected.size() ? worst / scale : 1e9;
+}
 
 inline int argmax(const std::vector<float>& values) {
   return static_cast<int>(std::max_element(values.begin(), values.end()) - values.begin());
