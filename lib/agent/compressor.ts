@@ -293,13 +293,15 @@ export function piecesOf(
   messages: readonly TranscriptMessage[],
   keepRecent: number,
 ): ContextPiece[] {
-  const observed = pieces.map(({ from, to }) => messages.slice(from, to).some(({ steps }) => steps[0]!.kind === 'observation'))
+  const result: ContextPiece[] = []
   let recent = keepRecent
-  return pieces
-    .map(({ tokens }, index) => ({ tokens, index }))
-    .toReversed()
-    .map(({ tokens, index }) => ({ tokens, compressible: observed[index]! && recent-- <= 0 }))
-    .toReversed()
+  for (let index = pieces.length - 1; index >= 0; --index) {
+    const { from, to, tokens } = pieces[index]!
+    let observed = false
+    for (let at = from; at < to && !observed; ++at) observed = messages[at]!.steps[0]!.kind === 'observation'
+    result.push({ tokens, compressible: observed && recent-- <= 0 })
+  }
+  return result.toReversed()
 }
 
 function memoryOf(

@@ -307,6 +307,7 @@ export class Run {
   }
 
   #decide(steps: readonly Step[], progress: number | undefined): void {
+    if (!this.#agent.route.wantsProgress) return
     const before = this.#route.decision
     this.#route = this.#agent.route.next(this.#route.state, this.#tracker.turn(steps, progress))
     const { model, reason, stuck, finish } = this.#route.decision

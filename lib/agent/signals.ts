@@ -1,6 +1,6 @@
 /** What a step showed of its progress beside the model's own verdict: repeated calls, nothing new, errors. Made of the log alone. */
 import type { StepSignals } from '../policy/route.js'
-import { mentions, overlap } from '../text/terms.js'
+import { grams, mentions, shareOf } from '../text/terms.js'
 import { isMalformed } from '../text/tool_calls.js'
 import { describeCall } from './transcript.js'
 import type { Step } from './transcript.js'
@@ -11,7 +11,7 @@ const remembered = 50
 export class SignalTracker {
   readonly #sources = new Set<string>()
   readonly #entities = new Set<string>()
-  #calls: string[] = []
+  #calls: { readonly text: string; readonly grams: ReadonlySet<string> }[] = []
 
   /** Everything the log says up to a turn border is known. */
   static from(log: readonly Step[]): SignalTracker {
@@ -42,12 +42,18 @@ export class SignalTracker {
   }
 
   #likeness(call: string): number {
-    return this.#calls.reduce((most, earlier) => Math.max(most, earlier === call ? 1 : Math.min(0.99, overlap(call, earlier))), 0)
+    const own = grams(call)
+    return this.#calls.reduce((most, { text, grams: theirs }) => Math.max(most, text === call ? 1 : Math.min(0.99, shareOf(own, theirs))), 0)
   }
 
   #learn(steps: readonly Step[]): void {
     for (const step of steps) {
-      if (step.kind === 'act') this.#calls.push(...step.calls.map(({ call }) => describeCall(call, 2000)))
+      if (step.kind === 'act') {
+        for (const { call } of step.calls) {
+          const text = describeCall(call, 2000)
+          this.#calls.push({ text, grams: grams(text) })
+        }
+      }
       if (step.kind !== 'observation' && step.kind !== 'query') continue
       const { sources, entities } = mentions(step.text)
       for (const source of sources) this.#sources.add(source)

@@ -52,7 +52,8 @@ export class Thread {
    * @throws when they are not a continuation of what it has.
    */
   follow(messages: readonly TranscriptMessage[]): Promise<void> {
-    const done = this.#follow(messages.slice(), this.#queue)
+    const known = Math.max(0, this.#keys.length - 1)
+    const done = this.#follow(messages.slice(known), known, this.#queue)
     this.#queue = done.catch(() => undefined)
     return done
   }
@@ -88,11 +89,14 @@ export class Thread {
     this.session.release()
   }
 
-  async #follow(wanted: readonly TranscriptMessage[], before: Promise<unknown>): Promise<void> {
+  /** `wanted`: the messages from `from` on, the last known one and those behind it. */
+  async #follow(wanted: readonly TranscriptMessage[], from: number, before: Promise<unknown>): Promise<void> {
     await before
-    const differs = this.#keys.findIndex((key, index) => index < wanted.length && wanted[index]!.key !== key)
-    if (differs >= 0) throw new Error(`thread: message ${differs} is ${wanted[differs]!.key}, it has ${this.#keys[differs]!}`)
-    for (const group of groupsOf(wanted.slice(this.#keys.length))) {
+    const known = this.#keys.length - from
+    const last = wanted[known - 1]
+    if (last !== undefined && last.key !== this.#keys.at(-1))
+      throw new Error(`thread: message ${this.#keys.length - 1} is ${last.key}, it has ${this.#keys.at(-1)!}`)
+    for (const group of groupsOf(wanted.slice(known))) {
       await this.session.append(group.map(({ role, content }) => ({ role, content })))
       this.#note(group)
     }

@@ -109,7 +109,7 @@ export class Transcript {
 
   /** The context as it would be with this memory in it; `memory` is not added. Later steps come behind, so it only grows as well. */
   messagesWith(memory: StepOf<'memory'>): TranscriptMessage[] {
-    return this.#render(withMemory(this.#context, memory))
+    return withMemory(this.#messages, memory, (message) => message.steps, { ...this.#message(memory), key: memory.id, steps: [memory] })
   }
 
   toJSON(): TranscriptRecord {
@@ -119,19 +119,13 @@ export class Transcript {
   #insert(step: Step): void {
     this.#log.push(step)
     if (step.kind === 'memory') {
-      this.#context = withMemory(this.#context, step)
-      this.#messages = this.#render(this.#context)
+      this.#messages = this.messagesWith(step)
+      this.#context = withMemory(this.#context, step, (one) => [one], step)
       ++this.#epoch
     } else {
       this.#context.push(step)
       this.#addTo(this.#messages, step)
     }
-  }
-
-  #render(steps: readonly Step[]): TranscriptMessage[] {
-    const messages: TranscriptMessage[] = []
-    for (const step of steps) this.#addTo(messages, step)
-    return messages
   }
 
   #addTo(messages: TranscriptMessage[], step: Step): void {
@@ -157,19 +151,23 @@ export function isTurn(step: Step): step is StepOf<'think'> | StepOf<'act'> | St
   return step.kind === 'think' || step.kind === 'act' || step.kind === 'answer'
 }
 
-/** The context without what the memory replaces, the memory after the step it names (or where that one was, if it goes as well). */
-function withMemory(context: readonly Step[], memory: StepOf<'memory'>): Step[] {
+/**
+ * A list without what the memory replaces, the memory behind the step it names (or where that one was, if it goes as well). Observations
+ * are entries of their own, and a memory never comes into the middle of an entry.
+ */
+function withMemory<T>(list: readonly T[], memory: StepOf<'memory'>, stepsOf: (entry: T) => readonly Step[], added: T): T[] {
   const gone = new Set(memory.replaces)
-  const result: Step[] = []
+  const result: T[] = []
   let placed = false
-  for (const step of context) {
-    if (!gone.has(step.id)) result.push(step)
-    if (step.id === memory.after) {
-      result.push(memory)
+  for (const entry of list) {
+    const steps = stepsOf(entry)
+    if (!gone.has(steps[0]!.id)) result.push(entry)
+    if (steps.at(-1)!.id === memory.after) {
+      result.push(added)
       placed = true
     }
   }
-  if (!placed) throw new Error(`transcript: memory after ${memory.after}, which is not in the context`)
+  if (!placed) throw new Error(`transcript: memory after ${memory.after}, which does not end an entry of the context`)
   return result
 }
 

@@ -28,14 +28,19 @@ function pairs(run: string, into: string[]): void {
 
 /** How alike two texts are: shared n-grams of terms over those of the longer text, 0..1. Texts shorter than n count as one n-gram. */
 export function overlap(a: string, b: string, n = 2): number {
-  const [left, right] = [grams(a, n), grams(b, n)]
+  return shareOf(grams(a, n), grams(b, n))
+}
+
+/** `overlap` of texts whose n-grams are known. */
+export function shareOf(left: ReadonlySet<string>, right: ReadonlySet<string>): number {
   if (left.size === 0 || right.size === 0) return 0
   let shared = 0
   for (const gram of left) if (right.has(gram)) ++shared
   return shared / Math.max(left.size, right.size)
 }
 
-function grams(text: string, n: number): Set<string> {
+/** The n-grams of a text's terms. */
+export function grams(text: string, n = 2): Set<string> {
   const words = terms(text)
   if (words.length === 0) return new Set()
   if (words.length < n) return new Set([words.join(' ')])

@@ -6,8 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 
 import { Agent, Engine, defineTool } from 'agentinfer'
-import type { AgentEngine, AgentEvent, AgentGenerateOptions, AgentRun, AgentSession, AgentStream } from 'agentinfer'
+import type { AgentEngine, AgentEvent, AgentRun } from 'agentinfer'
 
+import { Script, forcedEngine } from '../../bench/forced_engine.js'
 import { checkpoint } from '../fixtures/paths.js'
 import { call, think } from './scripted_engine.js'
 
@@ -29,47 +30,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-/** The engine, but each generation of a turn writes the next text of the script, token by token, through the real model. */
-function forced(engine: Engine, script: readonly string[]): AgentEngine {
-  let next = 0
-  const wrap = (session: AgentSession): AgentSession => ({
-    get length() {
-      return session.length
-    },
-    append: (input) => session.append(input),
-    prefill: (options) => session.prefill(options),
-    mark: () => session.mark(),
-    fork: (options) => wrap(session.fork(options)),
-    activity: (state) => session.activity(state),
-    release: () => session.release(),
-    generate: (options = {}) => (options.lead === undefined ? write(engine, session, options, script[next++] ?? 'the end') : session.generate(options)),
-  })
-  return { info: engine.info, detokenize: (ids) => engine.detokenize(ids), stats: () => engine.stats(), session: (options) => wrap(engine.session(options)) }
-}
-
-function write(engine: Engine, session: AgentSession, options: AgentGenerateOptions, text: string): AgentStream {
-  const work = async () => {
-    const ids = [...(await engine.tokenize(text, { parseSpecial: true })), engine.info.config.eosTokenIds[0]!]
-    const responses = []
-    for (const id of ids) {
-      const sampling = { temperature: 1, seed: 1, allowedIds: [id] }
-      responses.push(await session.generate({ ...options, maxTokens: 1, sampling }).response)
-    }
-    const [first, last] = [responses[0]!, responses.at(-1)!]
-    const tokens = responses.flatMap((response) => response.tokens)
-    return { ...last, text: engine.detokenize(tokens), tokens, usage: { ...first.usage, completionTokens: tokens.length } }
-  }
-  const response = work()
-  response.catch(() => undefined)
-  return {
-    response,
-    async *[Symbol.asyncIterator]() {
-      const { text: whole, tokens } = await response
-      yield { text: whole, tokens }
-    },
-  }
-}
-
 async function events(run: AgentRun): Promise<AgentEvent[]> {
   const all: AgentEvent[] = []
   for await (const event of run) all.push(event)
@@ -82,7 +42,7 @@ const open = defineTool({
   parameters: z.object({ page: z.int() }),
   run: ({ page }) => `Page ${page} says that the lighthouse has ${page * 7} steps. `.repeat(4),
 })
-const look = (page: number): string => think(`I look at page ${page}.`) + call(['open', { page }])
+const look = (page: number): string => think(`${page}?`) + call(['open', { page }])
 
 describe('one model', () => {
   test('an engine fits, noise ends, and nothing is left', async () => {
@@ -94,7 +54,7 @@ describe('one model', () => {
   })
 
   test('each turn computes only what was appended since the last', async () => {
-    const agent = new Agent({ models: { small: forced(small, [look(1), look(2), look(3), '21 steps']) }, tools: [open], compress: false })
+    const agent = new Agent({ models: { small: forcedEngine(small, new Script([look(1), look(2), look(3), '21 steps'])) }, tools: [open], compress: false })
     const list = await events(agent.run('How many steps?'))
     const usage = list.filter((event) => event.type === 'usage')
     expect(usage).toHaveLength(4)
@@ -105,5 +65,57 @@ describe('one model', () => {
       expect(promptTokens - cachedTokens).toBe(appended.length + 1) // and the end token of the turn before, which nobody had read
     }
     expect(list.at(-2)).toMatchObject({ type: 'answer', text: '21 steps' })
+  })
+})
+
+describe('two models', () => {
+  const slow = defineTool({
+    name: 'open',
+    description: 'opens a page',
+    parameters: z.object({ page: z.int() }),
+    run: async ({ page }) => {
+      await new Promise((resolve) => setTimeout(resolve, 60))
+      return `Page ${page} says that the lighthouse has ${page * 7} steps. `.repeat(8)
+    },
+  })
+
+  test('plan, work, escalate and swap contexts on both, each switch and each swap finding its KV', async () => {
+    const script = new Script([...Array.from({ length: 7 }, (_, index) => look(index + 1)), '49 steps'])
+    const history = { rule: 'paper', threshold: 500, keepRecent: 1, minSaved: 50, memoryMin: 16, memoryMax: 32 } as const
+    const agent = new Agent({
+      models: { small: forcedEngine(small, script), large: forcedEngine(large, script) },
+      tools: [slow],
+      collab: { route: (steps) => (steps.length % 4 === 0 ? 'large' : 'small'), warmFrom: 0, reasonTokens: 8 },
+      compress: { observations: false, history },
+    })
+    const run = agent.run('How many steps?')
+    const list = await events(run)
+    expect((await run.result).answer).toBe('49 steps')
+    const turns = list.flatMap((event) => (event.type === 'usage' && event.purpose === 'turn' ? [event] : []))
+    expect(turns.map(({ model }) => model[0]).join('')).toBe('lssslsss')
+    const observation = (await small.tokenize('Page 10 says that the lighthouse has 70 steps. '.repeat(8))).length
+    // Swapped or switched, a turn reads the newest observation and little else; the first has everything to read.
+    const swaps = list.filter((event) => event.type === 'compress' && event.phase === 'swap')
+    expect(swaps.length).toBeGreaterThan(1)
+    for (const { turn, promptTokens, cachedTokens } of turns.slice(1)) {
+      const known = promptTokens - observation
+      expect(cachedTokens / known, `turn ${turn}`).toBeGreaterThan(0.95)
+    }
+    expect([small.stats(), large.stats()]).toMatchObject([{ running: 0, sessions: 0 }, { running: 0, sessions: 0 }])
+  })
+
+  test('abort at any moment: no session and no request stays', async () => {
+    for (const milliseconds of [0, 3, 10, 25, 60, 120, 200]) {
+      const script = new Script(Array.from({ length: 30 }, (_, index) => look(index + 1)))
+      const agent = new Agent({
+        models: { small: forcedEngine(small, script), large: forcedEngine(large, script) },
+        tools: [open],
+        collab: { warmFrom: 0, reasonTokens: 8 },
+        compress: { observations: false, history: { rule: 'paper', threshold: 400, keepRecent: 1, minSaved: 50, memoryMin: 16, memoryMax: 32 } },
+      })
+      const run = agent.run('How many steps?', { signal: AbortSignal.timeout(milliseconds) })
+      await run.result.catch(() => undefined)
+      expect([small.stats(), large.stats()]).toMatchObject([{ running: 0, waiting: 0, sessions: 0 }, { running: 0, waiting: 0, sessions: 0 }])
+    }
   })
 })
