@@ -21,6 +21,11 @@ export const contract = {
   miss: ['sequence', 'cause', 'index', 'token', 'indexed'],
   pool: ['total', 'free', 'cached', 'used', 'hostTotal', 'hostFree', 'evicted'],
   demand: ['pinned', 'evictable', 'host', 'fresh'],
+  draft: ['sequence', 'source', 'drafted', 'accepted', 'savedMicroseconds'],
+  draftMemory: [
+    'open', 'sessions', 'roles', 'storedSessions', 'storedAutomata', 'storedBytes', 'evictedSessions', 'failures',
+  ],
+  draftSources: ['own', 'session', 'sibling', 'role', 'retrieved'],
   phases: ['reserve', 'draft', 'forward', 'sample', 'commit', 'total'],
 } as const
 
@@ -47,6 +52,22 @@ export interface NativeSampling {
   topLogprobs?: number
 }
 
+/** What a sequence may draft from, beside its own text, and what it leaves behind for others. Absent names: none. */
+export interface NativeSpeculation {
+  /** Nothing crosses between tenants. */
+  tenant: string
+  /** Whether `SequenceSpec.session` is its session here too; otherwise `conversation` names one. */
+  session: boolean
+  conversation?: string
+  /** Agents working on the same task. */
+  run?: string
+  /** Agents with the same system prompt. */
+  role?: string
+  /** The task in words, and its embedding, to find stored sessions by. */
+  query?: string
+  vector?: Float64Array
+}
+
 export interface SequenceSpec {
   id: number
   /** Owner of the KV; absent: nobody's. */
@@ -56,6 +77,8 @@ export interface SequenceSpec {
   tokens: Int32Array
   maxTokens: number
   sampling: NativeSampling
+  /** Absent: nothing is drafted for it, and nobody drafts from it. */
+  speculation?: NativeSpeculation
 }
 
 export interface StepPlan {
@@ -76,6 +99,10 @@ export interface StepResult {
   misses: Int32Array
   pool: Int32Array
   demand: Int32Array
+  drafts: Int32Array
+  draftMemory: Float64Array
+  /** About the draft memory: a file refused, a save that failed. */
+  notices?: string[]
   /** Milliseconds. */
   phases: Float64Array
   logprobs?: Float32Array
@@ -156,6 +183,15 @@ export interface NativeEngineOptions {
   blockSize?: number
   maxBatchTokens?: number
   maxSequences?: number
+  speculation?: {
+    /** Unique: names this engine's sessions in files that outlive it. */
+    engineName: string
+    /** Of sessions' texts and stored sessions; 0: requests draft from their own text alone. */
+    memoryBytes: number
+    directory?: string
+    siblings: number
+    retrieved: number
+  }
 }
 
 export interface NativeEngineEvents {

@@ -12,6 +12,67 @@ function isScheduler(value: unknown): value is Scheduler {
 
 const positive = () => z.int().positive()
 
+/**
+ * Speculation: tokens that the texts at hand suggest are verified several at a time. The output is the same with and without, token
+ * for token; only its speed changes. `'auto'` drafts as far as it is expected to pay, which may be not at all.
+ */
+const engineSpeculation = z
+  .union([
+    z.enum(['auto', 'off']),
+    z.strictObject({
+      /** Tokens drafted for a sequence and step at most. */
+      maxDraft: z.int().min(1).max(15).default(15),
+      /** Other agents of the same run to draft from, for each request at most. */
+      siblings: z.int().min(0).max(11).default(8),
+      /** Stored sessions with similar queries to draft from, for each request at most. */
+      retrieved: z.int().min(0).max(11).default(8),
+      memory: z
+        .strictObject({
+          /** Host memory for sessions' texts and stored sessions, of all tenants; 0: each request drafts from its own text alone. */
+          bytes: z.int().min(0).default(256 * 1024 * 1024),
+          /** Keeps stored sessions over restarts, one file for each tenant. For one engine at a time. */
+          directory: z.string().min(1).optional(),
+        })
+        .prefault({}),
+    }),
+  ])
+  .default('auto')
+  .transform((value) => (value === 'off' ? undefined : speculationDefaults(value)))
+
+export interface EngineSpeculationOptions {
+  maxDraft: number
+  siblings: number
+  retrieved: number
+  memory: { bytes: number; directory?: string | undefined }
+}
+
+function speculationDefaults(value: 'auto' | EngineSpeculationOptions): EngineSpeculationOptions {
+  return value === 'auto' ? { maxDraft: 15, siblings: 8, retrieved: 8, memory: { bytes: 256 * 1024 * 1024 } } : value
+}
+
+/** Of one request. Without a query, a role or a run of its own, those of its messages and its session are taken. */
+const requestSpeculation = z.union([
+  z.enum(['auto', 'off']),
+  z.strictObject({
+    /** At most; the engine's limit holds too. */
+    maxDraft: z.int().min(1).max(15).optional(),
+    /**
+     * What it may draft from beside its own text, and is kept for: earlier turns of its session, other agents of its run, agents with
+     * the same system prompt, stored sessions with similar queries. Default: all.
+     */
+    sources: z.array(z.enum(['session', 'sibling', 'role', 'retrieved'])).optional(),
+    /** Its task in words, to find stored sessions by. Default: the first user message. */
+    query: z.string().optional(),
+    /** An embedding of the query; all of a tenant's of one size. */
+    vector: z.array(z.number()).min(1).optional(),
+    /** Names the role; default: the system prompt does. */
+    role: z.string().optional(),
+    /** Names the run; default: the session's. */
+    run: z.string().optional(),
+  }),
+])
+export type RequestSpeculation = z.output<typeof requestSpeculation>
+
 export const engineOptionsSchema = z.strictObject({
   /** Folder of a Hugging Face style checkpoint. */
   model: z.string().min(1),
@@ -47,6 +108,7 @@ export const engineOptionsSchema = z.strictObject({
   maxBatchTokens: z.int().min(16).max(16384).default(512),
   /** Sequences in one step at most. */
   maxSequences: z.int().min(1).max(1024).default(64),
+  speculation: engineSpeculation,
   /** Requests that may wait; more are refused with `ERR_BUSY`. */
   maxQueue: z.int().min(1).default(1024),
   /** Who runs next: a scheduler by name (see lib/policy/schedulers.ts), or your own. */
@@ -118,6 +180,8 @@ const generationFields = {
   /** Seconds from now after which the request is ended with `ERR_DEADLINE`, waiting or running. */
   deadline: z.number().positive().optional(),
   signal: z.instanceof(AbortSignal).optional(),
+  /** `'off'`: no drafts for it, and others do not draft from it. */
+  speculation: requestSpeculation.default('auto'),
 }
 
 export const generateOptionsSchema = z
@@ -209,9 +273,14 @@ export const sessionActivitySchema = z.discriminatedUnion('kind', [
 export function parseOptions<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map((issue) => {
-    const path = issue.path.join('.')
-    return path === '' ? issue.message : `${path}: ${issue.message}`
-  })
+  const problems = parsed.error.issues.map((issue) => describeIssue(issue, []))
   throw new AgentInferError('ERR_INVALID_ARGUMENT', `${what}: ${problems.join('; ')}`, { cause: parsed.error })
+}
+
+function describeIssue(issue: z.core.$ZodIssue, above: readonly PropertyKey[]): string {
+  const path = [...above, ...issue.path]
+  // Of a choice, the branch that fits but for something inside says more than that no branch fits.
+  const nearest = issue.code === 'invalid_union' ? issue.errors.find((issues) => issues.some((inner) => inner.path.length > 0)) : undefined
+  if (nearest !== undefined) return nearest.map((inner) => describeIssue(inner, path)).join('; ')
+  return path.length === 0 ? issue.message : `${path.join('.')}: ${issue.message}`
 }

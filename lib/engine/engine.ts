@@ -19,6 +19,7 @@ import { TemplateMemory } from './miss.js'
 import { promptTokens } from './prompt.js'
 import { Session } from './session.js'
 import { Sessions } from './sessions.js'
+import { nativeSpeculation, topicOf } from './speculation.js'
 import type { EngineHealth, EngineStats } from './stats.js'
 import type { GenerationStream } from './stream.js'
 
@@ -39,14 +40,20 @@ export class Engine implements AsyncDisposable {
   readonly #closed: Promise<void>
   #closing = false
 
-  private constructor(parts: Opened, tokenizer: NativeTokenizer, templates: LoadedChatTemplate, loop: { maxQueue: number; scheduler: Scheduler }) {
+  private constructor(
+    parts: Opened,
+    tokenizer: NativeTokenizer,
+    templates: LoadedChatTemplate,
+    loop: { maxQueue: number; scheduler: Scheduler },
+    maxDraft: number,
+  ) {
     this.info = parts.info
     this.#native = parts.native
     this.#closed = parts.closed
     const { maxBatchTokens, maxSequences, blockSize, blocks, hostBlocks } = parts.info
     const limits = { maxBatchTokens, maxSequences, blockSize }
     this.#loop = new StepLoop(parts.native, this.#sessions, { limits, blocks, hostBlocks, ...loop })
-    this.#intake = new Intake(tokenizer, parts.info, templates, this.#loop)
+    this.#intake = new Intake(tokenizer, parts.info, templates, this.#loop, maxDraft)
     parts.route({
       result: (result) => this.#loop.result(result),
       rejected: ({ id, error }) => this.#loop.rejected(id, error),
@@ -63,16 +70,17 @@ export class Engine implements AsyncDisposable {
     const resolved = parseOptions(engineOptionsSchema, options, 'Engine.open')
     resolved.signal?.throwIfAborted()
     const addon = native()
-    const { model, signal, onProgress, maxQueue, scheduler: chosen, ...rest } = resolved
+    const { model, signal, onProgress, maxQueue, scheduler: chosen, speculation, ...rest } = resolved
     const scheduler = makeScheduler(chosen)
     const nativeOptions = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
-    const opening = openNative({ folder: model, ...nativeOptions }, onProgress, signal)
+    const drafts = speculation === undefined ? {} : { speculation: nativeSpeculation(speculation) }
+    const opening = openNative({ folder: model, ...nativeOptions, ...drafts }, onProgress, signal)
     opening.catch(() => undefined) // it may fail before it is awaited below
     try {
       const [tokenizer, templates] = await Promise.all([addon.openTokenizer(model), loadChatTemplate(model)])
       const parts = await opening
       signal?.throwIfAborted()
-      return new Engine(parts, tokenizer, templates, { maxQueue, scheduler })
+      return new Engine(parts, tokenizer, templates, { maxQueue, scheduler }, speculation?.maxDraft ?? 0)
     } catch (error) {
       // The tokenizer failed, or loading was aborted: let the engine go as well.
       await opening.then((parts) => parts.native.close()).catch(() => undefined)
@@ -89,7 +97,8 @@ export class Engine implements AsyncDisposable {
     this.#assertOpen()
     const { tenant, messages, chatTemplate } = resolved
     const templateChanged = this.#templates.changed(tenant, messages?.[0], chatTemplate)
-    return this.#intake.start(resolved, { tenant, templateChanged }, async () => {
+    const drafting = { inSession: false, ...(messages === undefined ? {} : topicOf(messages)) }
+    return this.#intake.start(resolved, { tenant, templateChanged, drafting }, async () => {
       const tokens = await promptTokens(resolved, this.#intake.tokenizer, (override) => this.#intake.template(override))
       this.#assertOpen()
       return tokens

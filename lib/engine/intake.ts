@@ -7,13 +7,15 @@ import type { ResolvedGenerateOptions } from '../options.js'
 import type { ChatTemplate, LoadedChatTemplate } from '../text/chat_template.js'
 import type { StepLoop } from './loop.js'
 import { Request } from './request.js'
+import { speculationOf } from './speculation.js'
+import type { Drafting } from './speculation.js'
 import { StopText } from './stop_text.js'
 import { GenerationStream } from './stream.js'
 
 /** The options of a generation that do not say what its prompt is. */
 export type GenerationOptions = Pick<
   ResolvedGenerateOptions,
-  'maxTokens' | 'sampling' | 'stop' | 'stopIds' | 'ignoreEos' | 'keepSpecial' | 'priority' | 'deadline' | 'signal'
+  'maxTokens' | 'sampling' | 'stop' | 'stopIds' | 'ignoreEos' | 'keepSpecial' | 'priority' | 'deadline' | 'signal' | 'speculation'
 >
 
 /** Who asks. */
@@ -23,6 +25,8 @@ export interface Asker {
   priority?: number
   /** Its chat was last rendered with another template. */
   templateChanged?: boolean
+  /** Where its drafts come from; default: its own text. */
+  drafting?: Drafting
   onEnd?: (request: Request) => void
 }
 
@@ -31,14 +35,17 @@ export class Intake {
   readonly info: NativeEngineInfo
   readonly #templates: LoadedChatTemplate
   readonly #loop: StepLoop
+  /** Tokens drafted at most; 0: none. */
+  readonly #maxDraft: number
   readonly #salts = new Map<string, number>([['', 0]])
   #nextId = 1
 
-  constructor(tokenizer: NativeTokenizer, info: NativeEngineInfo, templates: LoadedChatTemplate, loop: StepLoop) {
+  constructor(tokenizer: NativeTokenizer, info: NativeEngineInfo, templates: LoadedChatTemplate, loop: StepLoop, maxDraft: number) {
     this.tokenizer = tokenizer
     this.info = info
     this.#templates = templates
     this.#loop = loop
+    this.#maxDraft = maxDraft
   }
 
   /** @throws {AgentInferError} `ERR_CHAT_TEMPLATE` */
@@ -87,6 +94,7 @@ export class Intake {
     stream: GenerationStream,
     createdAt: number,
   ): Request {
+    const { drafting = { inSession: asker.session !== undefined } } = asker
     return new Request({
       id: this.#nextId++,
       tokens,
@@ -97,6 +105,8 @@ export class Intake {
       salt: this.#salt(asker.tenant),
       session: asker.session,
       templateChanged: asker.templateChanged ?? false,
+      drafting: speculationOf(options.speculation, this.#maxDraft, asker.tenant, drafting),
+      speculation: this.#loop.speculation,
       stream,
       tokenizer: this.tokenizer,
       detokenizer: this.tokenizer.detokenizer(!options.keepSpecial),

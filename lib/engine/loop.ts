@@ -12,6 +12,7 @@ import { checkPlan } from './plan_check.js'
 import { readLogprobs } from './request.js'
 import type { Emission, LiveView, Request } from './request.js'
 import type { Sessions } from './sessions.js'
+import { EngineSpeculation } from './speculation.js'
 import { Counters, Durations } from './stats.js'
 import type { EngineHealth, EngineStats } from './stats.js'
 
@@ -47,6 +48,7 @@ export class StepLoop {
   /** All live requests, in order of arrival. */
   readonly #requests = new Map<number, Request>()
   readonly #counters = new Counters()
+  readonly speculation = new EngineSpeculation()
   readonly #times = { native: new Durations(), planning: new Durations(), crossing: new Durations(), delivery: new Durations() }
   #closed = false
   #inFlight = false
@@ -178,6 +180,7 @@ export class StepLoop {
         crossing: crossing.summary(),
         delivery: delivery.summary(),
       },
+      speculation: this.speculation.stats(),
       sched: {
         scheduler: this.#scheduler.name,
         reasons,
@@ -197,6 +200,7 @@ export class StepLoop {
     this.#times.native.add(native)
     this.#times.crossing.add(now - this.#sentAt - native)
     this.#see(result)
+    this.speculation.result(result, (id) => this.#requests.get(id)?.speculation)
     this.#apply(result, now - native, now)
     if (result.unhealthy !== undefined) {
       this.#unhealthy = result.unhealthy
@@ -419,6 +423,7 @@ export class StepLoop {
     for (let i = 0; i < rows.length; ++i) {
       flat[3 * i] = rows[i]!.id
       flat[3 * i + 1] = rows[i]!.tokens
+      flat[3 * i + 2] = this.#requests.get(rows[i]!.id)!.init.drafting?.draftLimit ?? 0
     }
     return { rows: flat, ...(prefetch.length > 0 && { prefetch: Int32Array.from(prefetch) }) }
   }

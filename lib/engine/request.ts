@@ -3,6 +3,8 @@ import { Finish } from '../native.js'
 import type { ProbeView, RequestView } from '../policy/types.js'
 import { cacheMiss } from './miss.js'
 import type { CacheMiss, MissFields } from './miss.js'
+import { SpeculationFigures } from './speculation.js'
+import type { speculationOf, SpeculationUsage } from './speculation.js'
 import type { StopText } from './stop_text.js'
 import type { GenerationStream, TokenLogprob } from './stream.js'
 
@@ -31,6 +33,8 @@ export interface GenerationResponse {
   finishReason: FinishReason
   usage: Usage
   timings: Timings
+  /** What drafts did for it; the output is the same without them. */
+  speculation: SpeculationUsage
   /** How often its KV had to give way to others' and was computed again. */
   preemptions: number
   /** Where its prompt left the cache, and why; undefined when it never started. */
@@ -50,6 +54,10 @@ export interface RequestInit {
   session: number | undefined
   /** Its chat was last rendered with another template. */
   templateChanged: boolean
+  /** Undefined: nothing is drafted for it. */
+  drafting: ReturnType<typeof speculationOf>
+  /** Counts what its drafts do, beside the request itself. */
+  speculation: SpeculationFigures
   stream: GenerationStream
   tokenizer: Pick<NativeTokenizer, 'piece'>
   detokenizer: NativeDetokenizer
@@ -110,6 +118,7 @@ export class Request {
   cached: number | undefined
   preemptions = 0
   miss: MissFields | undefined
+  readonly speculation: SpeculationFigures
 
   readonly #tokens: number[] = []
   #text = ''
@@ -121,12 +130,21 @@ export class Request {
     this.init = init
     this.id = init.id
     this.view = new LiveView(init)
+    this.speculation = new SpeculationFigures(init.speculation)
   }
 
   /** What native code is told. */
   spec(): SequenceSpec {
-    const { id, tokens, maxTokens, sampling, salt, session } = this.init
-    return { id, tokens, maxTokens, sampling, salt, ...(session !== undefined && { session }) }
+    const { id, tokens, maxTokens, sampling, salt, session, drafting } = this.init
+    return {
+      id,
+      tokens,
+      maxTokens,
+      sampling,
+      salt,
+      ...(session !== undefined && { session }),
+      ...(drafting !== undefined && { speculation: drafting.speculation }),
+    }
   }
 
   /** Takes part in steps from `now` on, with the KV of so many tokens found. */
@@ -171,7 +189,8 @@ export class Request {
   /** Delivers tokens. Returns true when a stop string ended the output, so that native code must be told. */
   emit(emission: Emission, now: number): boolean {
     if (this.ended !== 'no') return false
-    if (this.#firstTokenAt === 0 && emission.tokens.length > 0) this.#firstTokenAt = now
+    if (this.#firstTokenAt !== 0) this.speculation.step(emission.tokens.length)
+    else if (emission.tokens.length > 0) this.#firstTokenAt = now
     // A stop id ends the output and is not part of it.
     const shown = emission.finish === Finish.stop ? emission.tokens.subarray(0, -1) : emission.tokens
     if (emission.finish === Finish.stop) this.#endToken = emission.tokens.at(-1)
@@ -216,6 +235,7 @@ export class Request {
         decode: now - firstToken,
         total: now - createdAt,
       },
+      speculation: this.speculation.usage(),
       preemptions: this.preemptions,
       cacheMiss: this.miss === undefined ? undefined : cacheMiss(this.miss, this.init.templateChanged, this.init.tokenizer),
     })

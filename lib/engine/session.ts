@@ -19,6 +19,8 @@ import type { TemplateMemory } from './miss.js'
 import { encodeSegments } from './prompt.js'
 import type { Request } from './request.js'
 import type { Sessions } from './sessions.js'
+import { topicOf } from './speculation.js'
+import type { Topic } from './speculation.js'
 import type { GenerationStream } from './stream.js'
 import { TokenList } from './tokens.js'
 
@@ -80,6 +82,9 @@ export class Session implements Disposable {
   #settled: Promise<void> = Promise.resolve()
   /** Why the beginning of the session could not be made. */
   #broken: unknown
+  #topic: Topic = {}
+  /** Agents that may draft from each other: those of its run, or else its forks and what it was forked from. */
+  readonly #family: string
   #generating: GenerationStream | undefined
   #prefilling = new Set<AbortController>()
   #released = false
@@ -99,6 +104,7 @@ export class Session implements Disposable {
     this.role = resolved.role
     this.run = resolved.run
     this.priority = resolved.priority
+    this.#family = resolved.run ?? (origin === undefined ? `session ${this.id}` : origin.parent.#family)
     const { intake } = host
     const ends = Array.from(intake.info.config.eosTokenIds, (id) => intake.tokenizer.piece(id))
     this.#turns = new ChatTurns(() => intake.template(resolved.chatTemplate), ends)
@@ -108,6 +114,7 @@ export class Session implements Disposable {
         this.#tokens = origin.tokens()
         this.#turns = origin.turns()
         this.#broken = origin.parent.#broken
+        this.#topic = origin.parent.#topic
         this.#publish()
       }
       if (origin.ready) take()
@@ -155,6 +162,7 @@ export class Session implements Disposable {
       tenant: this.tenant,
       session: this.id,
       priority: this.priority,
+      drafting: { inSession: true },
       onEnd: (request: Request) => {
         if (append) this.#keep(opening, request)
         this.#count(request)
@@ -167,6 +175,7 @@ export class Session implements Disposable {
       this.#assertUsable()
       begun()
       asker.templateChanged = this.#templateChanged
+      asker.drafting = { inSession: true, run: this.#family, ...(this.role !== undefined && { role: this.role }), ...this.#topic }
       const chat = addGenerationPrompt ?? (this.#turns.used && !this.#turns.open)
       const segments = [...(chat ? this.#turns.prompt() : []), ...(lead === undefined ? [] : [{ text: lead, special: true }])]
       if (segments.length > 0) opening = await this.#encode(segments, chat)
@@ -204,7 +213,7 @@ export class Session implements Disposable {
     try {
       // The token that comes with the last logits is not kept.
       const stream = this.#host.intake.start(
-        { ...parseOptions(sessionGenerateSchema, { maxTokens: 1, sampling: { temperature: 0 } }, 'prefill'), priority, signal: stop },
+        { ...parseOptions(sessionGenerateSchema, { maxTokens: 1, sampling: { temperature: 0 }, speculation: 'off' }, 'prefill'), priority, signal: stop },
         { tenant: this.tenant, session: this.id, onEnd },
         async () => tokens.slice(),
       )
@@ -297,6 +306,7 @@ export class Session implements Disposable {
       if (!before.used) this.#templateChanged = this.#host.templates.changed(this.tenant, input[0], this.#options.chatTemplate)
       try {
         this.#tokens.push(await this.#encode(this.#turns.append(input), true))
+        this.#topic = topicOf(input, this.#topic)
       } catch (error) {
         this.#turns = before
         throw fromNative(error)

@@ -1,6 +1,7 @@
 /** What an engine did and does. */
 import type { PolicyPoint } from '../policy/types.js'
 import type { contract } from '../native.js'
+import type { SpeculationStats } from './speculation.js'
 
 export interface EngineStats {
   /** Requests that hold KV, and those that wait for their start. */
@@ -35,6 +36,8 @@ export interface EngineStats {
     /** Text and streams, while the next step runs. */
     delivery: TimeSummary
   }
+  /** Since the engine was opened; `memory` is as it is now. */
+  speculation: SpeculationStats
   sched: {
     scheduler: string
     /** Waiting requests by the reason the scheduler gave in its last plan. */

@@ -20,6 +20,20 @@ WeightFormat weight_format(const std::string& name) {
   fail(ErrorCode::kInvalidArgument, "weights: expected 'bf16' or 'int8', got '", name, "'");
 }
 
+// The bytes are for sessions' texts and for stored sessions, half each.
+SpeculatorOptions speculator_options(const Napi::Object& object) {
+  SpeculatorOptions options;
+  options.engine_name = string_field(object, "engineName", "");
+  options.directory = string_field(object, "directory", "");
+  options.memory.siblings = static_cast<int>(integer_field(object, "siblings", options.memory.siblings));
+  options.memory.retrieved = static_cast<int>(integer_field(object, "retrieved", options.memory.retrieved));
+  const auto bytes = static_cast<size_t>(integer_field(object, "memoryBytes", 0));
+  options.memory.session_bytes = options.memory.store.byte_budget = bytes / 2;
+  options.memory.session = options.memory.role = bytes > 0;
+  if (bytes == 0) options.memory.retrieved = 0;
+  return options;
+}
+
 }  // namespace
 
 EngineOptions engine_options(const Napi::Object& object) {
@@ -38,10 +52,25 @@ EngineOptions engine_options(const Napi::Object& object) {
   options.block_size = static_cast<int>(integer_field(object, "blockSize", 0));
   options.max_batch_tokens = static_cast<int>(integer_field(object, "maxBatchTokens", options.max_batch_tokens));
   options.max_sequences = static_cast<int>(integer_field(object, "maxSequences", options.max_sequences));
+  options.speculate = object.Get("speculation").IsObject();
+  if (options.speculate) options.speculation = speculator_options(object.Get("speculation").As<Napi::Object>());
   return options;
 }
 
 namespace {
+
+SpeculationSpec speculation_spec(const Napi::Object& object) {
+  SpeculationSpec spec;
+  spec.enabled = true;
+  spec.session = bool_field(object, "session", true);
+  spec.origin.tenant = string_field(object, "tenant", "");
+  spec.origin.session = string_field(object, "conversation", "");
+  spec.origin.run = string_field(object, "run", "");
+  spec.origin.role = string_field(object, "role", "");
+  spec.origin.query = string_field(object, "query", "");
+  for (const double value : float64_array_field(object, "vector")) spec.origin.vector.push_back(static_cast<float>(value));
+  return spec;
+}
 
 SamplingParams sampling_params(const Napi::Object& object) {
   SamplingParams params;
@@ -113,6 +142,7 @@ Napi::Value EngineObject::add(const Napi::CallbackInfo& info) {
     spec.tokens = int32_array_field(object, "tokens");
     spec.max_tokens = integer_field(object, "maxTokens", 0);
     spec.sampling = sampling_params(object.Get("sampling").As<Napi::Object>());
+    if (object.Get("speculation").IsObject()) spec.speculation = speculation_spec(object.Get("speculation").As<Napi::Object>());
     thread_->add(std::move(spec));
     return info.Env().Undefined();
   });

@@ -94,6 +94,9 @@ Napi::Object to_js(Napi::Env env, const StepResult& result) {
   object["pool"] = to_int32_array(env, result.pool.data(), result.pool.size());
   object["demand"] = to_int32_array(env, result.demand.data(), result.demand.size());
   object["phases"] = to_float64_array(env, result.phases.data(), result.phases.size());
+  object["drafts"] = ints(env, result.drafts);
+  object["draftMemory"] = to_float64_array(env, result.draft_memory.data(), result.draft_memory.size());
+  if (!result.notices.empty()) object["notices"] = names(env, result.notices);
   if (!result.logprobs.empty()) {
     object["logprobs"] = to_float32_array(env, result.logprobs.data(), result.logprobs.size());
     object["topCounts"] = ints(env, result.top_counts);
@@ -136,7 +139,12 @@ Napi::Object contract(Napi::Env env) {
   object["miss"] = names(env, kMiss);
   object["pool"] = names(env, kPool);
   object["demand"] = names(env, kDemand);
+  object["draft"] = names(env, kDraft);
+  object["draftMemory"] = names(env, kDraftMemory);
   object["phases"] = names(env, kPhases);
+  std::vector<std::string> sources;
+  for (int kind = 0; kind < kSourceKinds; ++kind) sources.emplace_back(source_kind_name(static_cast<SourceKind>(kind)));
+  object["draftSources"] = names(env, sources);
   return object;
 }
 
