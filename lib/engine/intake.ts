@@ -5,6 +5,7 @@ import { AgentInferError, fromNative } from '../errors.js'
 import type { NativeEngineInfo, NativeSampling, NativeTokenizer } from '../native.js'
 import type { ResolvedGenerateOptions } from '../options.js'
 import type { ChatTemplate, LoadedChatTemplate } from '../text/chat_template.js'
+import { onAbort } from './abort.js'
 import type { StepLoop } from './loop.js'
 import { Request } from './request.js'
 import { speculationOf } from './speculation.js'
@@ -35,6 +36,8 @@ export class Intake {
   readonly info: NativeEngineInfo
   readonly #templates: LoadedChatTemplate
   readonly #loop: StepLoop
+  /** Ids that have text. A model's vocabulary may be larger than its tokenizer's, padded to a round size. */
+  readonly #pieces: number
   /** Tokens drafted at most; 0: none. */
   readonly #maxDraft: number
   readonly #salts = new Map<string, number>([['', 0]])
@@ -42,6 +45,7 @@ export class Intake {
 
   constructor(tokenizer: NativeTokenizer, info: NativeEngineInfo, templates: LoadedChatTemplate, loop: StepLoop, maxDraft: number) {
     this.tokenizer = tokenizer
+    this.#pieces = tokenizer.facts().vocabSize
     this.info = info
     this.#templates = templates
     this.#loop = loop
@@ -109,6 +113,7 @@ export class Intake {
       speculation: this.#loop.speculation,
       stream,
       tokenizer: this.tokenizer,
+      pieces: this.#pieces,
       detokenizer: this.tokenizer.detokenizer(!options.keepSpecial),
       stopText: new StopText(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? [])),
       createdAt,
@@ -125,12 +130,12 @@ export class Intake {
       request.fail(error)
     }
     const abort = (): void => end('aborted', signal?.reason)
-    signal?.addEventListener('abort', abort, { once: true })
+    const deaf = signal === undefined ? undefined : onAbort(signal, abort)
     const late = (): void => end('failed', new AgentInferError('ERR_DEADLINE', `not done ${deadline} s after it was asked for`))
     const left = deadline === undefined ? 0 : Math.max(0, request.init.createdAt + deadline * 1000 - performance.now())
     const timer = deadline === undefined ? undefined : setTimeout(late, Math.min(left, 2 ** 31 - 1))
     const settle = (): void => {
-      signal?.removeEventListener('abort', abort)
+      deaf?.()
       clearTimeout(timer)
     }
     request.init.stream.response.then(settle, settle)

@@ -261,7 +261,7 @@ export class StepLoop {
       committed ||= kind !== OutcomeKind.deferred
       const request = this.#requests.get(outcomes[i + outcome.sequence]!)
       if (request !== undefined) {
-        if (kind === OutcomeKind.committed) this.#committed(request, outcomes.subarray(i, i + contract.outcome.length), result, at, begunAt, now)
+        if (kind === OutcomeKind.committed) this.#committed(request, i, result, at, begunAt, now)
         else if (kind === OutcomeKind.deferred) this.#foundNoRoom(request)
         else this.#failed(request, result.errors?.[outcomes[i + outcome.error]!])
       }
@@ -270,10 +270,12 @@ export class StepLoop {
     if (outcomes.length > 0) this.#stuck = committed ? 0 : this.#stuck + 1
   }
 
-  #committed(request: Request, record: Int32Array, result: StepResult, at: number, begunAt: number, now: number): void {
+  /** `record`, `at`: where its outcome begins, and its tokens. */
+  #committed(request: Request, record: number, result: StepResult, at: number, begunAt: number, now: number): void {
     const { view } = request
-    const computed = record[outcome.computed]!
-    const from = view.started ? view.computed : record[outcome.cachedTokens]!
+    const { outcomes } = result
+    const computed = outcomes[record + outcome.computed]!
+    const from = view.started ? view.computed : outcomes[record + outcome.cachedTokens]!
     if (!view.started) {
       if (request.cached === undefined) {
         this.#counters.promptTokens += view.promptTokens
@@ -284,12 +286,12 @@ export class StepLoop {
     this.#counters.computedTokens += computed - from
     if (view.known - from > 1) this.#counters.prefilled += Math.min(computed, view.known) - from
     view.computed = computed
-    const emitted = record[outcome.emitted]!
+    const emitted = outcomes[record + outcome.emitted]!
     if (emitted === 0) return
     view.known += emitted
     view.remaining -= emitted
     this.#counters.generatedTokens += emitted
-    const finish = record[outcome.finish]!
+    const finish = outcomes[record + outcome.finish]!
     const { sampling } = request.init
     const emission = {
       tokens: result.tokens.subarray(at, at + emitted),
@@ -359,7 +361,8 @@ export class StepLoop {
     if (this.#inFlight || this.#closed || this.#unhealthy !== undefined) return
     clearTimeout(this.#retry)
     if (this.#stuck >= stuckSteps) this.#makeRoom()
-    const views = Array.from(this.#requests.values(), (request) => request.view)
+    const views: LiveView[] = []
+    for (const { view } of this.#requests.values()) views.push(view)
     if (this.#mustLook(views)) return this.#send({ rows: new Int32Array(0) }, views)
     const plan = this.#planned(views)
     if (plan === undefined) return
@@ -432,15 +435,16 @@ export class StepLoop {
     this.#looked = plan.rows.length === 0
     if (!this.#looked) this.#retryAfter = patience.first
     const { probes = false, demand: union = false } = this.#scheduler.wants ?? {}
-    const waiting: number[] = []
-    if (probes || union) for (const view of views) if (!view.started) waiting.push(view.id)
+    const waiting = new Int32Array(probes || union ? views.length : 0)
+    let count = 0
+    if (waiting.length > 0) for (const view of views) if (!view.started) waiting[count++] = view.id
     this.#inFlight = true
     this.#native.step({
       now: this.now(),
       ...plan,
       preempt: Int32Array.from(this.#toPreempt.splice(0)),
       retain: Float64Array.from(this.#toRetain.splice(0)),
-      ...(waiting.length > 0 && { probe: Int32Array.from(waiting), demand: union }),
+      ...(count > 0 && { probe: waiting.subarray(0, count), demand: union }),
     })
     this.#sentAt = performance.now()
   }

@@ -1,8 +1,6 @@
 /** Why a prompt was not found in the cache further than it was. */
 import { createHash } from 'node:crypto'
 
-import type { NativeTokenizer } from '../native.js'
-
 /**
  * `none`: all of it was there, but the last token, which is always computed. `never-seen`: nobody had computed it, or too long ago to
  * know. `evicted`: it was there and had to go. `partial`: everything computed before was reused, and what follows is new. `salt`: it is
@@ -32,15 +30,15 @@ export type MissFields = readonly [cause: number, index: number, token: number, 
 export function cacheMiss(
   fields: MissFields,
   templateChanged: boolean,
-  tokenizer: Pick<NativeTokenizer, 'piece'>,
+  piece: (id: number) => string,
 ): CacheMiss {
   const [cause, index, token, indexed] = fields
   const name = causes[cause] ?? 'never-seen'
   return {
     cause: name === 'never-seen' && templateChanged ? 'template' : name,
     index,
-    ...(token >= 0 && { token, text: tokenizer.piece(token) }),
-    ...(indexed >= 0 && { indexed, indexedText: tokenizer.piece(indexed) }),
+    ...(token >= 0 && { token, text: piece(token) }),
+    ...(indexed >= 0 && { indexed, indexedText: piece(indexed) }),
   }
 }
 

@@ -60,6 +60,8 @@ export interface RequestInit {
   speculation: SpeculationFigures
   stream: GenerationStream
   tokenizer: Pick<NativeTokenizer, 'piece'>
+  /** Ids below have text; others say nothing. */
+  pieces: number
   detokenizer: NativeDetokenizer
   stopText: StopText
   createdAt: number
@@ -195,7 +197,7 @@ export class Request {
     const shown = emission.finish === Finish.stop ? emission.tokens.subarray(0, -1) : emission.tokens
     if (emission.finish === Finish.stop) this.#endToken = emission.tokens.at(-1)
     for (const token of shown) this.#tokens.push(token)
-    let { text, stopped } = this.init.stopText.push(this.init.detokenizer.push(shown))
+    let { text, stopped } = this.init.stopText.push(this.init.detokenizer.push(this.#readable(shown)))
     if (!stopped && emission.finish !== Finish.none) {
       const rest = this.init.stopText.push(this.init.detokenizer.flush())
       text += rest.text
@@ -205,11 +207,17 @@ export class Request {
     this.#text += text
     if (text !== '' || shown.length > 0) {
       const logprobs = emission.logprobs?.slice(0, shown.length)
-      this.init.stream.push({ text, tokens: Array.from(shown), ...(logprobs === undefined ? {} : { logprobs }) })
+      const tokens = shown.length === 1 ? [shown[0]!] : Array.from(shown)
+      this.init.stream.push(logprobs === undefined ? { text, tokens } : { text, tokens, logprobs })
     }
     if (stopped || emission.finish === Finish.stop) this.finish('stop', now)
     else if (emission.finish === Finish.length) this.finish('length', now)
     return stopped && emission.finish === Finish.none
+  }
+
+  #readable(tokens: Int32Array): Int32Array {
+    const { pieces } = this.init
+    return tokens.every((id) => id < pieces) ? tokens : tokens.filter((id) => id < pieces)
   }
 
   finish(finishReason: FinishReason, now: number): void {
@@ -237,8 +245,12 @@ export class Request {
       },
       speculation: this.speculation.usage(),
       preemptions: this.preemptions,
-      cacheMiss: this.miss === undefined ? undefined : cacheMiss(this.miss, this.init.templateChanged, this.init.tokenizer),
+      cacheMiss: this.miss === undefined ? undefined : cacheMiss(this.miss, this.init.templateChanged, (id) => this.#piece(id)),
     })
+  }
+
+  #piece(id: number): string {
+    return id < this.init.pieces ? this.init.tokenizer.piece(id) : ''
   }
 
   fail(error: unknown): void {

@@ -15,6 +15,11 @@ export interface TokenLogprob {
   top: { token: number; logprob: number }[]
 }
 
+interface Reader {
+  resolve: (result: IteratorResult<Delta, void>) => void
+  reject: (error: unknown) => void
+}
+
 /**
  * One generation: iterate for deltas, await `response` for the whole. Leaving the loop early aborts the generation; `response` then
  * resolves with what there was and finishReason `'abort'`. An error, or an abort by signal, rejects both.
@@ -24,8 +29,9 @@ export class GenerationStream implements AsyncIterable<Delta> {
   readonly #onAbandon: () => void
   #pending: Delta | undefined
   #ended = false
-  #error: unknown
-  #wake: (() => void) | undefined
+  #failure: { error: unknown } | undefined
+  /** Calls of next() that wait, in order; none while something is pending. */
+  readonly #readers: Reader[] = []
   #resolve!: (response: GenerationResponse) => void
   #reject!: (error: unknown) => void
 
@@ -42,14 +48,15 @@ export class GenerationStream implements AsyncIterable<Delta> {
 
   /** @internal */
   push(delta: Delta): void {
+    const reader = this.#readers.shift()
+    if (reader !== undefined) return reader.resolve({ done: false, value: delta })
     if (this.#pending === undefined) {
       this.#pending = delta
-    } else {
-      this.#pending.text += delta.text
-      for (const token of delta.tokens) this.#pending.tokens.push(token)
-      if (delta.logprobs !== undefined) (this.#pending.logprobs ??= []).push(...delta.logprobs)
+      return
     }
-    this.#wake?.()
+    this.#pending.text += delta.text
+    for (const token of delta.tokens) this.#pending.tokens.push(token)
+    if (delta.logprobs !== undefined) (this.#pending.logprobs ??= []).push(...delta.logprobs)
   }
 
   /** @internal Ends the generation as leaving the loop early does. */
@@ -61,35 +68,47 @@ export class GenerationStream implements AsyncIterable<Delta> {
   end(response: GenerationResponse): void {
     this.#ended = true
     this.#resolve(response)
-    this.#wake?.()
+    this.#dismiss()
   }
 
   /** @internal */
   fail(error: unknown): void {
     this.#ended = true
-    this.#error = error
     this.#reject(error)
-    this.#wake?.()
+    const reader = this.#readers.shift()
+    if (reader === undefined) this.#failure = { error }
+    else reader.reject(error)
+    this.#dismiss()
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Delta, void, undefined> {
-    try {
-      for (;;) {
-        if (this.#pending !== undefined) {
-          const delta = this.#pending
-          this.#pending = undefined
-          yield delta
-        } else if (this.#error !== undefined) {
-          throw this.#error
-        } else if (this.#ended) {
-          return
-        } else {
-          await new Promise<void>((resolve) => (this.#wake = resolve))
-          this.#wake = undefined
-        }
-      }
-    } finally {
-      if (!this.#ended) this.#onAbandon()
+  /** Written out, not as an async generator: that would take three times the promises for each token. */
+  [Symbol.asyncIterator](): AsyncIterator<Delta, void, undefined> {
+    return {
+      next: () => this.#next(),
+      return: () => {
+        this.abandon()
+        this.#pending = this.#failure = undefined
+        return Promise.resolve({ done: true, value: undefined })
+      },
     }
+  }
+
+  #next(): Promise<IteratorResult<Delta, void>> {
+    const value = this.#pending
+    if (value !== undefined) {
+      this.#pending = undefined
+      return Promise.resolve({ done: false, value })
+    }
+    const failure = this.#failure
+    if (failure !== undefined) {
+      this.#failure = undefined // told once
+      return Promise.reject(failure.error)
+    }
+    if (this.#ended) return Promise.resolve({ done: true, value: undefined })
+    return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }))
+  }
+
+  #dismiss(): void {
+    for (const reader of this.#readers.splice(0)) reader.resolve({ done: true, value: undefined })
   }
 }

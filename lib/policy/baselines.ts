@@ -186,14 +186,14 @@ function highestPriority(requests: readonly RequestView[]): number {
 }
 
 function outrankedBy(priority: number, { requests }: Snapshot): RequestView | undefined {
-  return preemptionVictim(requests, priority)
+  return preemptionVictim(requests, priority, false)
 }
 
 /**
- * Who gives its blocks back: of those that run with a priority below `below`, the least important, of these the last to come; never the
- * only one that runs. Undefined: nobody can.
+ * Who gives its blocks back: of those that run with a priority below `below`, the least important, of these the last to come; with
+ * `keepOne` never the only one that runs. Undefined: nobody can.
  */
-export function preemptionVictim(requests: readonly RequestView[], below: number): RequestView | undefined {
+export function preemptionVictim(requests: readonly RequestView[], below: number, keepOne = true): RequestView | undefined {
   let victim: RequestView | undefined
   let running = 0
   for (const request of requests) {
@@ -201,5 +201,5 @@ export function preemptionVictim(requests: readonly RequestView[], below: number
     running += 1
     if (request.priority < below && (victim === undefined || request.priority <= victim.priority)) victim = request
   }
-  return running > 1 ? victim : undefined
+  return running > 1 || !keepOne ? victim : undefined
 }

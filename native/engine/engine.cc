@@ -80,6 +80,7 @@ void Engine::release(Sequence& sequence) {
   if (sequence.started) index_.finish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
   sequence.cursor = ChainCursor(sequence.salt);
   sequence.started = false;
+  sequence.probed = {};
 }
 
 StepResult Engine::step(const StepPlan& plan) {
@@ -325,9 +326,11 @@ void Engine::probe(const StepPlan& plan, StepResult& result) {
     uint32_t group = 2166136261u ^ static_cast<uint32_t>(from) ^ static_cast<uint32_t>(sequence->salt);
     for (size_t i = from; i < std::min(tokens.size(), from + static_cast<size_t>(block)); ++i)
       group = (group ^ static_cast<uint32_t>(tokens[i])) * 16777619u;
-    result.probes.insert(result.probes.end(),
-                         {id, static_cast<int32_t>(match.tokens + match.partial_tokens), match.pinned, match.evictable,
-                          match.host, static_cast<int32_t>(blocks - match.device()), static_cast<int32_t>(group)});
+    const std::array<int32_t, kProbe.size()> report{
+        id, static_cast<int32_t>(match.tokens + match.partial_tokens), match.pinned, match.evictable, match.host,
+        static_cast<int32_t>(blocks - match.device()), static_cast<int32_t>(group)};
+    if (std::exchange(sequence->probed, report) != report)
+      result.probes.insert(result.probes.end(), report.begin(), report.end());
     listed_.push_back({.tokens = tokens, .cursor = &sequence->cursor});
   }
   if (!plan.demand) return;

@@ -2,6 +2,7 @@
 // What C++ knows of a request: its tokens, its blocks, and how far it is.
 //   0 <= table.computed() < tokens.size(), except after the last token's row: the token sampled last has no KV yet (pending)
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -38,6 +39,7 @@ struct Sequence {
   const SpeculationSpec speculation;
   std::unique_ptr<DraftMemory::Set> drafting;  // what it drafts from; null: nothing
   bool started = false;          // has looked for cached blocks and holds its own
+  std::array<int32_t, kProbe.size()> probed{};  // the last report; all zero: none since it was added or preempted
 };
 
 }  // namespace agentinfer

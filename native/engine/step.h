@@ -79,7 +79,7 @@ struct StepResult {
   std::vector<int32_t> top_counts;    // beside tokens: entries of top_ids; empty if none asked
   std::vector<int32_t> top_ids;       // highest first, then the asked-for ids
   std::vector<float> top_logprobs;
-  std::vector<int32_t> probes;        // kProbe
+  std::vector<int32_t> probes;        // kProbe, of those probed whose report is another than their last
   std::vector<int32_t> misses;        // kMiss, for sequences that started in this step
   std::array<int32_t, kPool.size()> pool{};
   std::array<int32_t, kDemand.size()> demand{};
