@@ -40,7 +40,8 @@ large() {
 }
 small & first=$!
 large & second=$!
-trap 'kill -TERM $(jobs -p) 2>/dev/null || true' TERM INT
+# Trainings save and end when they are told to; a terminal's Ctrl-C reaches them by itself.
+trap 'trap - TERM; kill -TERM 0' TERM
 wait $first
 wait $second
 for size in small large; do "$python" "$here/export_model.py" $size/state.pt tokenizer $size/model; done

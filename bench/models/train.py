@@ -37,11 +37,12 @@ def arguments():
     p.add_argument("--batch", type=int, default=8192, help="tokens per step")
     p.add_argument("--rate", type=float, help="learning rate; default 4e-3 small, 2e-3 large")
     p.add_argument("--short", type=float, default=3e6, help="tokens until runs of every length take part")
-    p.add_argument("--read-weight", type=float, default=0.1)
+    p.add_argument("--read-weight", type=float, default=0.1, help="of tokens that the agent only reads, ...")
+    p.add_argument("--read-until", type=float, default=4e6, help="... until so many tokens: it helps copying to begin, and costs a seventh")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--device", default="cpu")
-    p.add_argument("--every", type=float, default=240, help="seconds between evaluations and checkpoints")
+    p.add_argument("--every", type=float, default=180, help="processor seconds between evaluations; checkpoints come every five minutes")
     p.add_argument("--tune-runs", type=int, default=96)
     return p.parse_args()
 
@@ -160,7 +161,8 @@ def main():
     stop = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.append(True))
-    started = last = time.monotonic()
+    started = saved = time.monotonic()
+    evaluated = time.process_time()
     sums = [0.0, 0]
 
     def save():
@@ -174,14 +176,15 @@ def main():
         random = np.random.default_rng([args.seed, step])
         limit = 320 + max(0, seen - 0.4e6) / args.short * 1400
         pool = np.flatnonzero(runs.lengths <= max(320, limit))
+        # Neighbours in length, so that little is padded.
         some = random.choice(pool, 256)
         some = some[np.argsort(runs.lengths[some], kind="stable")]
-        at = int(random.integers(0, 200))
+        at = int(random.integers(0, 256))
         chosen = [some[at]]
         while at + len(chosen) < 256 and (len(chosen) + 1) * runs.lengths[some[at + len(chosen)]] <= args.batch:
             chosen.append(some[at + len(chosen)])
         t = tensors(runs.batch(chosen), args.device)
-        loss = loss_of(model, t, args.read_weight, args.device)
+        loss = loss_of(model, t, args.read_weight if seen < args.read_until else 0.0, args.device)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(optimizer.others, 1.0)
         warm = min(1.0, (step + 1) / 50)
@@ -199,14 +202,18 @@ def main():
             speed = seen / (spent + time.monotonic() - started)
             print(f"{step} {seen / 1e6:.3f}M loss {sums[0] / sums[1]:.4f} {speed:.0f} tok/s limit {limit:.0f}", flush=True)
             sums = [0.0, 0]
-        if time.monotonic() - last > args.every or seen >= args.tokens or stop:
+        done = seen >= args.tokens or bool(stop)
+        if done or time.monotonic() - saved > 300:
             save()
-            row = {"size": args.size, "tokens": seen, "step": step, "seconds": round(spent + time.monotonic() - started),
+            saved = time.monotonic()
+        if (done and not stop) or time.process_time() - evaluated > args.every:
+            row = {"size": args.size, "layers": config["num_hidden_layers"], "tokens": seen, "step": step,
+                   "seconds": round(spent + time.monotonic() - started), "processor_seconds": round(time.process_time()),
                    **evaluate(average, tune, min(args.tune_runs, len(tune.lengths)), encoder, args.device)}
             with open(out / "log.jsonl", "a") as log:
                 log.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
-            last = time.monotonic()
+            evaluated = time.process_time()
     save()
 
 
