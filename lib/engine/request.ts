@@ -197,7 +197,7 @@ export class Request {
     const shown = emission.finish === Finish.stop ? emission.tokens.subarray(0, -1) : emission.tokens
     if (emission.finish === Finish.stop) this.#endToken = emission.tokens.at(-1)
     for (const token of shown) this.#tokens.push(token)
-    let { text, stopped } = this.init.stopText.push(this.init.detokenizer.push(this.#readable(shown)))
+    let { text, stopped } = this.init.stopText.push(this.init.detokenizer.push(shown))
     if (!stopped && emission.finish !== Finish.none) {
       const rest = this.init.stopText.push(this.init.detokenizer.flush())
       text += rest.text
@@ -215,20 +215,27 @@ export class Request {
     return stopped && emission.finish === Finish.none
   }
 
-  #readable(tokens: Int32Array): Int32Array {
-    const { pieces } = this.init
-    return tokens.every((id) => id < pieces) ? tokens : tokens.filter((id) => id < pieces)
-  }
-
   finish(finishReason: FinishReason, now: number): void {
     if (this.ended !== 'no') return
+    const response = this.#response(finishReason, now) // may throw, so before anything counts as ended
+    try {
+      this.#end(finishReason)
+    } finally {
+      this.init.stream.end(response) // whoever waits for it must never hang
+    }
+  }
+
+  #end(how: FinishReason | 'failed'): void {
     this.over = true
-    this.ended = finishReason
+    this.ended = how
     this.init.onEnd?.(this)
+  }
+
+  #response(finishReason: FinishReason, now: number): GenerationResponse {
     const { createdAt } = this.init
     const started = this.#startedAt === 0 ? now : this.#startedAt
     const firstToken = this.#firstTokenAt === 0 ? now : this.#firstTokenAt
-    this.init.stream.end({
+    return {
       text: this.#text,
       tokens: this.#tokens,
       finishReason,
@@ -246,7 +253,7 @@ export class Request {
       speculation: this.speculation.usage(),
       preemptions: this.preemptions,
       cacheMiss: this.miss === undefined ? undefined : cacheMiss(this.miss, this.init.templateChanged, (id) => this.#piece(id)),
-    })
+    }
   }
 
   #piece(id: number): string {
@@ -255,10 +262,11 @@ export class Request {
 
   fail(error: unknown): void {
     if (this.ended !== 'no') return
-    this.over = true
-    this.ended = 'failed'
-    this.init.onEnd?.(this)
-    this.init.stream.fail(error)
+    try {
+      this.#end('failed')
+    } finally {
+      this.init.stream.fail(error)
+    }
   }
 }
 
