@@ -77,10 +77,10 @@ export const engineOptionsSchema = z.strictObject({
   /** Folder of a Hugging Face style checkpoint. */
   model: z.string().min(1),
   /**
-   * Where to run: `'cpu'`, `'npu:0'` (numbers as `ASCEND_RT_VISIBLE_DEVICES` leaves them), or `'auto'`: the first NPU, or the CPU where
-   * there is none. `engine.info.device` says what was chosen, `engine.info.deviceNote` why it is not an NPU.
+   * Where to run: `'cpu'`, `'npu:0'`, `'npu:0,1'` (tensor parallel over these; numbers as `ASCEND_RT_VISIBLE_DEVICES` leaves them), or
+   * `'auto'`: the first NPU, or the CPU where there is none. `engine.info.device` says what was chosen, `engine.info.deviceNote` why it is not an NPU.
    */
-  device: z.string().regex(/^(cpu|auto|npu:\d{1,4}(,\d{1,4})*)$/, "expected 'cpu', 'auto' or 'npu:0'").default('auto'),
+  device: z.string().regex(/^(cpu|auto|npu:\d{1,4}(,\d{1,4})*)$/, "expected 'cpu', 'auto', 'npu:0' or 'npu:0,1'").default('auto'),
   /** Seconds that an NPU may take to answer before it counts as lost. */
   deviceTimeout: z.number().positive().max(86400).default(120),
   /** Weight format: 16-bit, or int8 weights with int8 activations (W8A8). Folders that are int8 already stay so. */

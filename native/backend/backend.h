@@ -176,6 +176,12 @@ class Backend {
   // --- results; these wait for the work they need ---
   // Row r of `logits` (f32, out_features of the head). Valid until the next call that writes `logits`.
   virtual std::span<const float> logits(const Activation& logits, int row) = 0;
+  // A row whose `count` highest logits, and whatever ties with the last of them, are those of `logits`; the others are too, or -infinity.
+  // Valid as long as `logits`' row. Where rows are far away this saves copying them.
+  virtual std::span<const float> top_logits(const Activation& values, int row, int count) {
+    static_cast<void>(count);
+    return logits(values, row);
+  }
   // argmax of rows [0, rows), first index on ties, NaN never wins. -1 where a row holds no finite value.
   virtual void argmax(const Activation& logits, int rows, std::span<int32_t> out) = 0;
   virtual void synchronize() = 0;

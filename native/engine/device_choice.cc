@@ -8,34 +8,11 @@
 #include "backend/ascend/step_buffers.h"
 #include "engine/host_memory.h"
 #include "engine/loaded_engine.h"
+#include "parallel/npu_ranks.h"
 #include "parallel/thread_group.h"
 #include "tensor/check.h"
 
 namespace agentinfer {
-namespace {
-
-class OneNpu final : public RankDevices {
- public:
-  explicit OneNpu(const AscendOptions& options)
-      : options_(options), rendezvous_(1, std::chrono::milliseconds(options.timeout_ms)) {}
-  int size() const override { return 1; }
-  DeviceInfo info() const override { return info_; }
-  std::unique_ptr<Backend> open(int) override {
-    auto backend = make_ascend_backend(options_);
-    info_.name = backend->soc();
-    return backend;
-  }
-  std::unique_ptr<Group> join(int, Backend&) override { return std::make_unique<SoloGroup>(); }
-  Rendezvous& rendezvous() override { return rendezvous_; }
-  bool recover() override { return true; }
-
- private:
-  const AscendOptions options_;
-  Rendezvous rendezvous_;
-  DeviceInfo info_;
-};
-
-}  // namespace
 
 DeviceChoice choose_device(const std::string& wanted) {
   if (wanted == "cpu") return {.name = wanted, .npus = {}, .note = {}};
@@ -74,9 +51,6 @@ EngineOptions options_for(const DeviceChoice& choice, EngineOptions options) {
     fail(ErrorCode::kInvalidArgument, "blockSize: an NPU takes ", kAscendBlock, ", got ", options.block_size);
   if (options.kv_dtype == DType::kF32)
     fail(ErrorCode::kInvalidArgument, "kvDtype: an NPU keeps KV in 16 bits, got 'f32'");
-  if (choice.npus.size() > 1)
-    fail(ErrorCode::kInvalidArgument, "device: several NPUs in one engine are not supported yet, got '",
-         choice.name, "'");
   const int npus = static_cast<int>(choice.npus.size());
   if (options.tensor_parallel != 1 && options.tensor_parallel != npus)
     fail(ErrorCode::kInvalidArgument, "tensorParallel: on NPUs there is a rank for each, ", npus, " in '",
@@ -89,8 +63,7 @@ EngineOptions options_for(const DeviceChoice& choice, EngineOptions options) {
 
 std::unique_ptr<RankDevices> make_devices(const DeviceChoice& choice, const EngineOptions& options) {
   if (!choice.npus.empty())
-    return std::make_unique<OneNpu>(
-        AscendOptions{.device = choice.npus.front(), .timeout_ms = options.device_timeout_ms});
+    return std::make_unique<NpuRanks>(choice.npus, options.device_timeout_ms);
   return std::make_unique<CpuRanks>(
       CpuRanksOptions{.size = options.tensor_parallel,
                       .threads = options.threads,

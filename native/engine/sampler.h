@@ -54,6 +54,9 @@ struct SamplingParams {
   int top_logprobs = 0;              // and the highest n, 0..20
   std::vector<int32_t> logprob_ids;  // and those of these ids
 
+  // How many of the highest logits decide the token of a sequence with so many output tokens; 0: any may.
+  int deciding_logits(int64_t outputs) const;
+
   bool greedy() const { return temperature < 1e-5f; }
   bool penalised() const {
     return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;

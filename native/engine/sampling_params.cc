@@ -46,4 +46,12 @@ void validate(const SamplingParams& params, int vocabulary) {
   }
 }
 
+int SamplingParams::deciding_logits(int64_t outputs) const {
+  if (logprobs || penalised() || !logit_bias.empty() || !allowed_ids.empty()) return 0;
+  if (!greedy() && top_k == 0) return 0;
+  const int64_t suppressed = outputs < min_tokens ? static_cast<int64_t>(stop_ids.size()) : 0;
+  const int64_t count = (greedy() ? 1 : top_k) + suppressed;
+  return count <= std::numeric_limits<int>::max() ? static_cast<int>(count) : 0;
+}
+
 }  // namespace agentinfer

@@ -39,7 +39,9 @@ void Verifier::take_row(Backend& backend, Batch& batch, BatchEntry& entry, int r
     if (sampled.token < 0)
       fail(ErrorCode::kDevice, "sequence ", sequence.id, ": no finite logit for position ", sequence.known());
   } else {
-    sampled = sampler_.sample(backend.logits(logits, local), sequence.sampling, sequence.history, sequence.known());
+    const int deciding = sequence.sampling.deciding_logits(sequence.outputs());
+    const auto row_logits = deciding > 0 ? backend.top_logits(logits, local, deciding) : backend.logits(logits, local);
+    sampled = sampler_.sample(row_logits, sequence.sampling, sequence.history, sequence.known());
   }
   record(sequence, sampled);
   ++entry.emitted;

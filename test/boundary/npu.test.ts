@@ -74,6 +74,39 @@ describe.skipIf(!emulatorBuilt)('an NPU (emulated)', () => {
     expect(sampled.map((run) => run.tokens)).toEqual(chosen.map((run) => run.tokens))
   })
 
+  test.each(['npu:0,1', 'npu:2,3,4,5'])('tensor parallel on %s: the same rule for tokens', async (device) => {
+    const engine = await Engine.open({ ...common, device })
+    try {
+      expect(engine.info.device).toBe(device)
+      const expected = (await greedy(cpu, prompts, 24)).map(comparable)
+      const got = await greedy(engine, prompts, 24, false)
+      expect(expected.map((tokens, i) => got[i]!.tokens.slice(0, tokens.length))).toEqual(expected)
+    } finally {
+      await engine.close()
+    }
+  })
+
+  test('int8 weights generate too', async () => {
+    const engine = await Engine.open({ ...common, device: 'npu:6', weights: 'int8' })
+    try {
+      const response = await engine.generate({ tokens: prompts[1]!, maxTokens: 8, ignoreEos: true, sampling: { temperature: 0 } }).response
+      expect(response.tokens).toHaveLength(8)
+    } finally {
+      await engine.close()
+    }
+  })
+
+  test('seeded sampling is the same alone and in company, and with top-k on the device', async () => {
+    const options = { tokens: prompts[1]!, maxTokens: 12, ignoreEos: true, sampling: { temperature: 1, topK: 20, topP: 0.9, seed: 7 } }
+    const alone = (await npu.generate(options).response).tokens
+    const again = (await npu.generate(options).response).tokens
+    expect(again).toEqual(alone)
+    // An allowed list of everything changes no probability, but has the whole row fetched.
+    const allowedIds = Array.from({ length: npu.info.config.vocabSize }, (_, id) => id)
+    const whole = (await npu.generate({ ...options, sampling: { ...options.sampling, allowedIds } }).response).tokens
+    expect(whole).toEqual(alone)
+  })
+
   test('auto takes the NPU', async () => {
     const engine = await Engine.open({ ...common, device: 'auto' })
     expect(engine.info.device).toBe('npu:0')

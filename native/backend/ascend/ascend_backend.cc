@@ -41,8 +41,7 @@ class AscendBackendImpl final : public AscendBackend {
     return name == nullptr ? "" : name;
   }
 
-  // ----------------------------------------------------------------------------------------------------
-  // objects
+  // --- objects
 
   std::unique_ptr<Linear> make_linear(const LinearSource& source) override {
     device_.ensure_alive();
@@ -125,8 +124,7 @@ class AscendBackendImpl final : public AscendBackend {
     attention_.emplace(launcher_, shape, attention, rope);
   }
 
-  // -------------------------------------------------------------------------------------------------------
-  // step
+  // --- step
 
   void begin_step(const StepInputs& inputs, KvCache& cache) override {
     device_.synchronize();  // the staging buffer is about to be written
@@ -134,15 +132,17 @@ class AscendBackendImpl final : public AscendBackend {
     inputs_ = inputs;
     cache_ = &as<AscendKvCache>(cache);
     buffers_->fill(inputs, cache.blocks, {});
-    attention_->begin_step(*buffers_, *cache_, rows());
+    attention_->begin_step(*buffers_, *cache_, step_rows());
   }
 
   void embed(const Embedding& table, Activation& out) override {
-    ensure(table.rows == table.vocabulary, "a part of a vocabulary is not supported here yet");
     for (int32_t token : inputs_.tokens)
       ensure(token >= 0 && token < table.vocabulary, "token ", token, " outside a vocabulary of ",
              table.vocabulary);
-    products_.embed(static_cast<const AscendEmbedding&>(table), buffers_->tokens(), rows(),
+    const auto& part = static_cast<const AscendEmbedding&>(table);
+    const bool whole = table.rows == table.vocabulary;
+    if (!whole) buffers_->fill_local(inputs_.tokens, table.first_row, table.rows);
+    products_.embed(part, whole ? buffers_->tokens() : buffers_->local_tokens(), step_rows(),
                     as<AscendActivation>(out));
   }
   void rms_norm(const Activation& x, const Vector& weight, float eps, int count, Activation& out) override {
@@ -170,17 +170,19 @@ class AscendBackendImpl final : public AscendBackend {
   void attention(int layer, const Activation&, Activation& out) override {
     auto& to = as<AscendActivation>(out);
     attention_->run(layer, to);
-    to.written(rows());
+    to.written(step_rows());
   }
   void gather_rows(const Activation& x, int first, int count, Activation& out) override {
-    products_.gather(read(x), rows(), buffers_->logit_rows(first), count, as<AscendActivation>(out));
+    products_.gather(read(x), step_rows(), buffers_->logit_rows(first), count, as<AscendActivation>(out));
   }
 
-  // ----------------------------------------------------------------------------------------------------
-  // results
+  // --- results
 
   std::span<const float> logits(const Activation& values, int row) override {
     return results_.row(read(values), row);
+  }
+  std::span<const float> top_logits(const Activation& values, int row, int count) override {
+    return results_.top(read(values), row, count);
   }
   void argmax(const Activation& values, int count, std::span<int32_t> out) override {
     results_.argmax(read(values), count, out);
@@ -205,8 +207,27 @@ class AscendBackendImpl final : public AscendBackend {
     to.written(count);
   }
 
-  // -------------------------------------------------------------------------------------------------- KV
-  // blocks
+  // --- collectives
+
+  acl::Rows rows(Activation& x, int count) override {
+    auto& values = as<AscendActivation>(x);
+    products_.need_plain(values, count);
+    values.written(count);
+    return {.at = values.values.get(), .count = static_cast<size_t>(count * x.cols)};
+  }
+  void enqueue(std::function<void(acl::aclrtStream)> work) override { launcher_.run(std::move(work)); }
+  void* gather_room(size_t count) override {
+    if (gathered_.bytes() < count * 2) {
+      device_.synchronize();
+      gathered_ = DeviceMemory(device_, count * 2, "gathered logits");
+    }
+    return gathered_.get();
+  }
+  void interleave(const void* parts, int ranks, int count, int64_t cols, Activation& out) override {
+    products_.interleave(parts, ranks, count, cols, as<AscendActivation>(out));
+  }
+
+  // --- KV blocks
 
   void copy_block(KvCache& cache, int32_t from, int32_t to) override {
     auto& kv = as<AscendKvCache>(cache);
@@ -236,7 +257,7 @@ class AscendBackendImpl final : public AscendBackend {
 
  private:
   static const AscendActivation& read(const Activation& x) { return static_cast<const AscendActivation&>(x); }
-  int rows() const { return static_cast<int>(inputs_.tokens.size()); }
+  int step_rows() const { return static_cast<int>(inputs_.tokens.size()); }
 
   // Destroyed in reverse order: what holds memory or executors before the device.
   AscendDevice device_;
@@ -246,6 +267,7 @@ class AscendBackendImpl final : public AscendBackend {
   AscendResults results_;
   std::optional<StepBuffers> buffers_;
   std::optional<AscendAttention> attention_;
+  DeviceMemory gathered_;  // parts of the logits, rank by rank
   StepInputs inputs_;
   AscendKvCache* cache_ = nullptr;  // of the step
 };

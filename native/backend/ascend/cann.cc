@@ -19,8 +19,7 @@ namespace {
 
 using acl::Need;
 
-// ------------------------------------------------------------------------------------------------- opening
-// libraries
+// --- opening libraries
 
 // The trace library of CANN replaces these as it is loaded; Node's handling of SIGINT and SIGTERM would be
 // bypassed.
@@ -94,8 +93,7 @@ Opened open_library(const char* name, const std::string& beside) {
        ". Source CANN's set_env.sh before starting Node (services do not inherit it)");
 }
 
-// -----------------------------------------------------------------------------------------------------------
-// versions
+// --- versions
 
 std::string first_match(const std::string& path, const std::string& key) {
   std::ifstream file(path);
@@ -135,8 +133,7 @@ std::string driver_version() {
   return {};
 }
 
-// -----------------------------------------------------------------------------------------------------------
-// symbols
+// --- symbols
 
 class Symbols {
  public:
@@ -172,8 +169,7 @@ std::string joined(const std::vector<std::string>& names) {
   return text;
 }
 
-// -----------------------------------------------------------------------------------------------------------
-// loading
+// --- loading
 
 void resolve_runtime(Symbols& symbols, acl::RuntimeFunctions& rt) {
 #define AGENTINFER_R(result, name, ...) symbols.resolve(rt.name, #name, Need::kRequired);

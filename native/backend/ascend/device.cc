@@ -143,9 +143,9 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
   return *this;
 }
 
-void DeviceMemory::zero() {
+void DeviceMemory::zero(size_t offset, size_t bytes) {
   device_->busy();
-  device_->check(device_->rt().aclrtMemsetAsync(at_, bytes_, 0, bytes_, device_->stream()),
+  device_->check(device_->rt().aclrtMemsetAsync(at(offset), bytes, 0, bytes, device_->stream()),
                  "aclrtMemsetAsync");
 }
 

@@ -68,7 +68,8 @@ class DeviceMemory {
   void* get() const { return at_; }
   std::byte* at(size_t offset) const { return static_cast<std::byte*>(at_) + offset; }
   size_t bytes() const { return bytes_; }
-  void zero();  // in stream order
+  void zero() { zero(0, bytes_); }
+  void zero(size_t offset, size_t bytes);  // in stream order
   void reset() noexcept;
 
  private:

@@ -9,6 +9,7 @@
 
 namespace agentinfer {
 
+// 16-bit weights have a row of zeros behind the last: a tied embedding's, see AscendEmbedding.
 struct AscendLinear final : Linear {
   WeightFormat format = WeightFormat::kBF16;
   DeviceMemory weights;  // [out_features][in_features] bf16 or int8: PyTorch's layout, given to the operators
@@ -23,7 +24,7 @@ struct AscendVector final : Vector {
 };
 
 struct AscendEmbedding final : Embedding {
-  DeviceMemory values;          // bf16 [rows][cols]
+  DeviceMemory values;          // bf16 [rows + 1][cols]; the last row is zero, for tokens of other ranks
   const void* table = nullptr;  // values, or a tied head's weights
 };
 

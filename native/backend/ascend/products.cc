@@ -40,7 +40,7 @@ void AscendProducts::embed(const AscendEmbedding& table, const int32_t* tokens, 
   if (out.values.get() != out.home && spare_.get() == out.home) std::swap(out.values, spare_);
   launcher_.run(ops().embedding.name, {rows, table.rows, table.cols}, {table.table, tokens, out.values.get()},
                 [&](Call& call) {
-                  const acl::T weight = call.in({table.rows, table.cols}, acl::kBf16, table.table);
+                  const acl::T weight = call.in({table.rows + 1, table.cols}, acl::kBf16, table.table);
                   const acl::T index = call.in({rows}, acl::kInt32, tokens);
                   const acl::T to = call.out({rows, table.cols}, acl::kBf16, out.values.get());
                   call.plan(ops().embedding, weight, index, to);
@@ -282,6 +282,29 @@ void AscendProducts::gather(const AscendActivation& x, int from, const int32_t* 
                   call.plan(ops().index_select, rows, 0, wanted, to);
                 });
   out.written(count);
+}
+
+void AscendProducts::interleave(const void* parts, int ranks, int rows, int64_t cols, AscendActivation& out) {
+  const acl::OperatorFunctions& op = ops();
+  if (op.permute.present()) {
+    launcher_.run(op.permute.name, {ranks, rows, cols}, {parts, out.values.get()}, [&](Call& call) {
+      const acl::T from = call.in({ranks, rows, cols}, acl::kBf16, parts);
+      const int64_t order[] = {1, 0, 2};
+      const acl::aclIntArray* axes = call.ints(order);
+      const acl::Out to = call.out({rows, ranks, cols}, acl::kBf16, out.values.get());
+      call.plan(op.permute, from, axes, to);
+    });
+  } else {
+    const void* to = out.values.get();
+    launcher_.run(op.inplace_copy.name, {ranks, rows, cols, reinterpret_cast<intptr_t>(to)}, {parts},
+                  [&](Call& call) {
+                    const acl::Out target = call.in_out({rows, ranks, cols}, acl::kBf16, to);
+                    const acl::T from = call.in_view({rows, ranks, cols}, {cols, rows * cols, 1},
+                                                     {ranks * rows * cols}, acl::kBf16, parts);
+                    call.plan(op.inplace_copy, target, from);
+                  });
+  }
+  out.written(rows);
 }
 
 }  // namespace agentinfer

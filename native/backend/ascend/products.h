@@ -30,6 +30,10 @@ class AscendProducts {
   void swiglu(const AscendActivation& gate_up, int rows, AscendActivation& out);
   // out[i] = x[index[i]], x having `from` rows
   void gather(const AscendActivation& x, int from, const int32_t* index, int count, AscendActivation& out);
+  // out[r] = [parts[0][r] | parts[1][r] | ...], parts being bf16 [ranks][rows][cols]
+  void interleave(const void* parts, int ranks, int rows, int64_t cols, AscendActivation& out);
+  // Makes sure of the 16-bit rows of an activation.
+  void need_plain(const AscendActivation& x, int rows);
 
  private:
   const acl::OperatorFunctions& ops() const { return launcher_.device().cann().op; }
@@ -41,7 +45,6 @@ class AscendProducts {
                       float eps, int rows, AscendActivation& out);
   void add_norm_quantized(const void* residual, const void* x, const void* sum, const AscendVector& weight,
                           float eps, int rows, AscendActivation& out);
-  void need_plain(const AscendActivation& x, int rows);
   void quantize(const AscendActivation& x, int rows);
   void product_bf16(const AscendActivation& x, const AscendLinear& weight, int rows, AscendActivation& out);
   void product_int8(const AscendActivation& x, const AscendLinear& weight, int rows, AscendActivation& out);

@@ -38,6 +38,7 @@ StepBuffers::StepBuffers(AscendDevice& device, const StepShape& shape)
       (rows + static_cast<size_t>(shape.max_logit_rows) - 1) / static_cast<size_t>(shape.max_logit_rows);
   logits_ = place(end, chunks * static_cast<size_t>(chunk_));
   table_ = place(end, static_cast<size_t>(max_sequences_) * static_cast<size_t>(width_));
+  local_ = place(end, rows);
   device_memory_ = DeviceMemory(device, end, "step inputs");
   device_memory_.zero();
   staging_ = PinnedMemory(device, end, "step inputs");
@@ -50,6 +51,15 @@ const int32_t* StepBuffers::logit_rows(int first) const {
   ensure(first % shape_.max_logit_rows == 0, "logit rows from ", first, ": not a multiple of ",
          shape_.max_logit_rows);
   return at<const int32_t>(logits_) + first / shape_.max_logit_rows * chunk_;
+}
+
+void StepBuffers::fill_local(std::span<const int32_t> tokens, int64_t first_row, int64_t rows) {
+  int32_t* to = staged<int32_t>(local_);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const int64_t row = tokens[i] - first_row;
+    to[i] = static_cast<int32_t>(row >= 0 && row < rows ? row : rows);
+  }
+  copy_to_device(device_, at<int32_t>(local_), to, tokens.size() * sizeof(int32_t));
 }
 
 void StepBuffers::fill(const StepInputs& inputs, int table_blocks, const Padding& padding) {

@@ -24,6 +24,10 @@ class StepBuffers {
   // Checks the inputs (kInternal) and queues the copy. REQUIRES the previous copy has passed.
   void fill(const StepInputs& inputs, int table_blocks, const Padding& padding);
 
+  // Tokens as rows of a part of the vocabulary, for embed on one rank: `first_row` becomes 0, and what lies
+  // outside becomes `rows`. Copied apart from the rest. Once a step.
+  void fill_local(std::span<const int32_t> tokens, int64_t first_row, int64_t rows);
+  const int32_t* local_tokens() const { return at<const int32_t>(local_); }
   const int32_t* tokens() const { return at<const int32_t>(tokens_); }
   const int32_t* positions() const { return at<const int32_t>(positions_); }
   const int32_t* slots() const { return at<const int32_t>(slots_); }
@@ -51,7 +55,7 @@ class StepBuffers {
   const StepShape shape_;
   int width_ = 0, max_sequences_ = 0;
   int chunk_ = 0;  // logit rows of a head call, rounded up to whole alignments
-  size_t tokens_ = 0, positions_ = 0, slots_ = 0, logits_ = 0, table_ = 0;
+  size_t local_ = 0, tokens_ = 0, positions_ = 0, slots_ = 0, logits_ = 0, table_ = 0;
   DeviceMemory device_memory_;
   PinnedMemory staging_;
   std::vector<int64_t> ends_, lengths_;

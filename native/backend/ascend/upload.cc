@@ -117,7 +117,9 @@ std::unique_ptr<AscendLinear> Uploader::linear(const LinearSource& source) {
   for (const Slice& part : source.parts) made->out_features += rows_of(part);
   const bool int8 = source.format == WeightFormat::kW8A8;
   const size_t row_bytes = static_cast<size_t>(made->in_features) * (int8 ? 1 : 2);
-  made->weights = DeviceMemory(device_, static_cast<size_t>(made->out_features) * row_bytes, source.name);
+  const size_t weight_bytes = static_cast<size_t>(made->out_features) * row_bytes;
+  made->weights = DeviceMemory(device_, weight_bytes + (int8 ? 0 : row_bytes), source.name);
+  if (!int8) made->weights.zero(weight_bytes, row_bytes);
   std::vector<float> scales(int8 ? static_cast<size_t>(made->out_features) : 0),
       bias(static_cast<size_t>(made->out_features));
   int64_t row = 0;
@@ -169,8 +171,10 @@ std::unique_ptr<AscendEmbedding> Uploader::embedding(const Slice& source) {
   made->first_row = source.row_begin;
   made->vocabulary = source.tensor->shape.at(0);
   const size_t bytes = static_cast<size_t>(made->rows * made->cols) * 2;
-  made->values = DeviceMemory(device_, bytes, source.tensor->name);
-  made->bytes = bytes;
+  const size_t row_bytes = static_cast<size_t>(made->cols) * 2;
+  made->values = DeviceMemory(device_, bytes + row_bytes, source.tensor->name);
+  made->values.zero(bytes, row_bytes);
+  made->bytes = made->values.bytes();
   rows_bf16(source, made->values.at(0));
   made->table = made->values.get();
   return made;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -27,6 +28,7 @@ struct RunnerOptions {
   agentinfer::DType kv = agentinfer::DType::kF32;
   int block_size = 16;
   uint32_t seed = 1;  // order in which blocks are handed out
+  std::function<std::unique_ptr<agentinfer::RankDevices>()> devices = {};  // instead of the CPU's
 };
 
 class Runner {
@@ -34,7 +36,9 @@ class Runner {
   Runner(const std::string& name, const RunnerOptions& options)
       : config_(agentinfer::read_model_config(folder(name))),
         block_size_(options.block_size),
-        devices_({.size = options.ranks, .threads = options.threads, .isa = options.isa}) {
+        devices_(options.devices ? options.devices()
+                                 : std::make_unique<agentinfer::CpuRanks>(agentinfer::CpuRanksOptions{
+                                       .size = options.ranks, .threads = options.threads, .isa = options.isa})) {
     const agentinfer::Checkpoint checkpoint(folder(name));
     agentinfer::check_tensors(config_, checkpoint);
     agentinfer::DecoderOptions decoder;
@@ -43,7 +47,7 @@ class Runner {
     decoder.block_size = options.block_size;
     decoder.blocks = 2048 / options.block_size;
     decoder_ = std::make_unique<agentinfer::RankedDecoder>(
-        config_, checkpoint, devices_, agentinfer::LoadOptions{.format = options.format, .on_progress = {}}, decoder);
+        config_, checkpoint, *devices_, agentinfer::LoadOptions{.format = options.format, .on_progress = {}}, decoder);
     free_.resize(static_cast<size_t>(decoder.blocks));
     std::iota(free_.begin(), free_.end(), 0);
     std::mt19937 random(options.seed);
@@ -109,7 +113,7 @@ class Runner {
  private:
   agentinfer::ModelConfig config_;
   int block_size_;
-  agentinfer::CpuRanks devices_;
+  std::unique_ptr<agentinfer::RankDevices> devices_;
   std::unique_ptr<agentinfer::RankedDecoder> decoder_;
   std::vector<int32_t> free_;
 };

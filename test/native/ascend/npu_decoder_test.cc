@@ -1,0 +1,155 @@
+// The forward pass on an NPU against PyTorch and against the CPU, on tiny checkpoints of every architecture.
+//
+// The rule for tokens: activations are rounded to bf16 after every operator, so a logit may be off by kBound
+// of the largest; where the reference's two highest are further apart than twice that, the highest must be
+// the same.
+
+#include "model/decoder.h"
+
+#include <algorithm>
+
+#include "../model/runner.h"
+#include "check.h"
+#include "emulator.h"
+#include "parallel/npu_ranks.h"
+
+using namespace agentinfer;
+using golden::Runner;
+using golden::RunnerOptions;
+
+namespace {
+
+constexpr double kBound = 0.05;
+const char* const kCheckpoints[] = {"llama",         "llama-tied",     "qwen2", "qwen3",
+                                    "pangu-sharded", "pangu-sandwich", "pangu", "pangu-npu"};
+
+RunnerOptions on_npu(WeightFormat format = WeightFormat::kBF16, std::vector<int> devices = {0}) {
+  RunnerOptions options;
+  options.format = format;
+  options.kv = DType::kBF16;
+  options.block_size = 128;
+  options.ranks = static_cast<int>(devices.size());
+  options.devices = [devices] { return std::make_unique<NpuRanks>(devices, 20000); };
+  return options;
+}
+
+// Largest difference relative to the largest logit; and the rule for tokens.
+double compare(const std::vector<float>& got, const std::vector<float>& expected) {
+  double worst = 0, scale = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    worst = std::max(worst, std::fabs(static_cast<double>(got[i]) - expected[i]));
+    scale = std::max(scale, std::fabs(static_cast<double>(expected[i])));
+  }
+  std::vector<float> sorted = expected;
+  std::partial_sort(sorted.begin(), sorted.begin() + 2, sorted.end(), std::greater<>());
+  if (sorted[0] - sorted[1] > 2 * kBound * scale) CHECK_EQ(golden::argmax(got), golden::argmax(expected));
+  return got.size() == expected.size() ? worst / scale : 1e9;
+}
+
+}  // namespace
+
+TEST("logits agree with PyTorch's for every architecture") {
+  const emulator::Lenient heads("head_dim");
+  for (const char* name : kCheckpoints) {
+    const golden::Golden golden = golden::read(name);
+    Runner runner(name, on_npu());
+    double worst = 0;
+    for (size_t i = 0; i < golden.prompts.size(); ++i) {
+      Runner::Sequence sequence;
+      // The prompt and half of what follows it: every position's logits are those the reference continued
+      // from.
+      std::vector<int32_t> tokens = golden.prompts[i];
+      const size_t prompt = tokens.size();
+      tokens.insert(tokens.end(), golden.greedy[i].begin(), golden.greedy[i].begin() + 32);
+      const auto logits = runner.run(sequence, tokens, 100);
+      worst = std::max(worst, compare(logits[prompt - 1], golden.logits[i]));
+      for (const auto& inner : golden.inner)
+        if (inner.prompt == static_cast<int>(i))
+          worst = std::max(worst, compare(logits[static_cast<size_t>(inner.position)], inner.logits));
+    }
+    if (worst > kBound) check::report(name, 0, "off by " + std::to_string(worst) + " of the largest logit");
+  }
+  CLEAN();
+}
+
+// Quantised values flip between levels at the slightest rounding, so the two are compared by how far each is
+// from unquantised weights.
+TEST("int8 weights: as near to 16-bit weights as the CPU's") {
+  const emulator::Lenient heads("head_dim");
+  for (const char* name : {"pangu-npu", "pangu-sandwich", "qwen3"}) {
+    RunnerOptions int8, exact;
+    int8.format = WeightFormat::kW8A8;
+    Runner npu(name, on_npu(WeightFormat::kW8A8)), cpu(name, int8), reference(name, exact);
+    double npu_off = 0, cpu_off = 0, scale = 0;
+    for (const auto& prompt : golden::read(name).prompts) {
+      Runner::Sequence a, b, c;
+      const auto got = npu.run(a, prompt, 70), twin = cpu.run(b, prompt), expected = reference.run(c, prompt);
+      for (size_t i = 0; i < expected.size(); ++i)
+        for (size_t j = 0; j < expected[i].size(); ++j) {
+          npu_off += std::pow(got[i][j] - expected[i][j], 2);
+          cpu_off += std::pow(twin[i][j] - expected[i][j], 2);
+          scale += std::pow(expected[i][j], 2);
+        }
+    }
+    npu_off = std::sqrt(npu_off / scale);
+    cpu_off = std::sqrt(cpu_off / scale);
+    if (!(npu_off < 1.1 * cpu_off + 0.01))
+      check::report(name, 0, "off by " + std::to_string(npu_off) + ", the CPU by " + std::to_string(cpu_off));
+  }
+  CLEAN();
+}
+
+TEST("chunks, company and blocks change logits by rounding alone") {
+  std::mt19937 random(7);
+  const auto prompts = golden::read("pangu-npu").prompts;
+  Runner alone("pangu-npu", on_npu());
+  Runner::Sequence whole;
+  const auto expected = alone.run(whole, prompts[3], 1);
+  for (uint32_t round = 0; round < 3; ++round) {
+    RunnerOptions options = on_npu();
+    options.seed = round;
+    Runner runner("pangu-npu", options);
+    Runner::Sequence mine, other;
+    std::vector<std::vector<float>> got;
+    while (got.size() < prompts[3].size()) {
+      const size_t count = std::min<size_t>(1 + random() % 60, prompts[3].size() - got.size());
+      const auto begin = prompts[3].begin() + static_cast<int64_t>(got.size());
+      std::vector<Runner::Part> parts{{&other, {5, 6, 7}},
+                                      {&mine, {begin, begin + static_cast<int64_t>(count)}}};
+      if (random() % 2 == 0) std::swap(parts[0], parts[1]);
+      runner.step(parts);
+      for (Runner::Part& part : parts)
+        if (part.sequence == &mine) got.insert(got.end(), part.logits.begin(), part.logits.end());
+    }
+    double worst = 0;
+    for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, compare(got[i], expected[i]));
+    CHECK(worst <= kBound);
+  }
+  CLEAN();
+}
+
+TEST("tensor parallel: 2 and 4 devices, 16-bit and int8") {
+  const auto prompts = golden::read("pangu-npu").prompts;
+  for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kW8A8}) {
+    // One after the other: this thread is bound to the device of the first rank.
+    const auto expected = [&] {
+      Runner one("pangu-npu", on_npu(format));
+      Runner::Sequence whole;
+      return one.run(whole, prompts[2]);
+    }();
+    for (const std::vector<int>& devices : {std::vector{1, 0}, std::vector{4, 5, 6, 7}}) {
+      Runner many("pangu-npu", on_npu(format, devices));
+      Runner::Sequence sequence;
+      const auto got = many.run(sequence, prompts[2], 30);
+      double worst = 0;
+      for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, compare(got[i], expected[i]));
+      // Int8 rows of a part of a matrix's input are quantised by the largest of the part.
+      if (worst > (format == WeightFormat::kBF16 ? 1 : 3) * kBound)
+        check::report(__FILE__, __LINE__,
+                      std::to_string(devices.size()) + " devices: off by " + std::to_string(worst));
+    }
+  }
+  CLEAN();
+}
+
+CHECK_MAIN
