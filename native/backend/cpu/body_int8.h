@@ -125,21 +125,30 @@ void quantize_row(const float* x, int64_t n, int64_t padded, int8_t* q, float* s
 
 constexpr int kDotChains = kInt8Sums < 12 ? kInt8Sums : 12;
 
+// A tile of kDotChains sums without its memory: as many rows as chains / 4, by 4 vectors of columns.
 int32_t dot_loop(int64_t iterations) {
-  alignas(64) int8_t bytes[kLanes * 4];
-  for (int i = 0; i < kLanes * 4; ++i) bytes[i] = static_cast<int8_t>(i % 7);
+  constexpr int kVecs = 4;
+  alignas(64) int8_t weights[kVecs * kLanes * 4], acts[kLanes * 4];
+  for (int i = 0; i < kVecs * kLanes * 4; ++i) weights[i] = static_cast<int8_t>(i % 7);
+  for (int i = 0; i < kLanes * 4; ++i) acts[i] = static_cast<int8_t>(i % 5);
   alignas(64) int32_t start[kLanes] = {};
-  Acc sum[kDotChains];
-  for (Acc& chain : sum) chain = first_sum(start);
-  const WeightVec w = load_weights(bytes);
-  for (int64_t n = 0; n < iterations; ++n) {
-    asm volatile("" ::"r"(bytes)
-                 : "memory");  // the activations may have changed: no closed form for the loop
-    const Acts x = broadcast_acts(bytes);
+  // Every loop over the chains is unrolled: an array that is indexed stays in memory, and its stores would be
+  // measured.
+  WeightVec w[kVecs];
 #pragma GCC unroll 16
-    for (int i = 0; i < kDotChains; ++i) sum[i] = dot(sum[i], w, x);
+  for (int v = 0; v < kVecs; ++v) w[v] = load_weights(weights + v * kLanes * 4);
+  Acc sum[kDotChains];
+#pragma GCC unroll 16
+  for (int i = 0; i < kDotChains; ++i) sum[i] = first_sum(start);
+  for (int64_t n = 0; n < iterations; ++n) {
+    asm volatile("" ::"r"(acts) : "memory");  // they may have changed: no closed form for the loop
+    // No two chains have both operands in common, so that no product serves two.
+#pragma GCC unroll 16
+    for (int i = 0; i < kDotChains; ++i)
+      sum[i] = dot(sum[i], w[i % kVecs], broadcast_acts(acts + 4 * (i / kVecs)));
   }
   float total = 0;
+#pragma GCC unroll 16
   for (int i = 0; i < kDotChains; ++i) total += reduce_add(to_float(sum[i]));
   return static_cast<int32_t>(total);
 }
