@@ -18,6 +18,8 @@ interface Ring {
   next: number
   /** Sorted, with the prior; undefined: to be made. */
   sorted: Float64Array | undefined
+  /** Observations of all tools when it was made. */
+  madeAt: number
 }
 
 export class Durations {
@@ -32,8 +34,7 @@ export class Durations {
 
   /** `seconds` = Infinity: it never came back. */
   observe(tool: string, seconds: number): void {
-    let ring = this.#tools.get(tool)
-    if (ring === undefined) this.#tools.set(tool, (ring = { values: [], next: 0, sorted: undefined }))
+    const ring = this.#ring(tool)
     ring.values[ring.next] = seconds
     ring.next = (ring.next + 1) % this.#options.memory
     ring.sorted = undefined
@@ -44,17 +45,25 @@ export class Durations {
 
   /** Equally likely durations of the tool, ascending. Few observations: drawn towards an exponential with the mean over all tools. */
   samples(tool: string): Float64Array {
-    const ring = this.#tools.get(tool)
-    if (ring?.sorted !== undefined) return ring.sorted
+    const ring = this.#ring(tool)
+    const full = ring.values.length === this.#options.memory
+    if (ring.sorted !== undefined && (full || ring.madeAt === this.#count)) return ring.sorted
     const { priorMean, priorWeight } = this.#options
     const mean = (priorMean * priorWeight + this.#sum) / (priorWeight + this.#count)
     // The prior's quantiles; with enough observations it is left out.
-    const seen = ring?.values ?? []
+    const seen = ring.values
     const prior = Math.max(0, Math.round(priorWeight * (1 - seen.length / this.#options.memory)))
     const pseudo = Array.from({ length: prior }, (_, i) => -mean * Math.log(1 - (i + 0.5) / prior))
     const sorted = Float64Array.from([...seen, ...pseudo]).toSorted()
-    if (ring !== undefined) ring.sorted = sorted
+    ring.sorted = sorted
+    ring.madeAt = this.#count
     return sorted
+  }
+
+  #ring(tool: string): Ring {
+    let ring = this.#tools.get(tool)
+    if (ring === undefined) this.#tools.set(tool, (ring = { values: [], next: 0, sorted: undefined, madeAt: 0 }))
+    return ring
   }
 }
 

@@ -36,6 +36,13 @@ export interface AgentSchedOptions {
   readonly urgentAfter: number
   /** Tokens set aside for each running request to decode into. */
   readonly decodeReserve: number
+  /**
+   * While others decode, what there is to prefill is spread over so many steps, as rows that ride along with decodes cost little more than
+   * their arithmetic (arXiv 2403.02310). 0: each step takes all it may.
+   */
+  readonly spread: number
+  /** Tokens of a step's prefill below which nothing is spread. */
+  readonly spreadFloor: number
   /** Hold a request back while another computes the prefix they share. */
   readonly share: boolean
   /** Pause sessions that do not fit together. */
@@ -54,6 +61,8 @@ export const agentSchedDefaults: AgentSchedOptions = {
   maxWait: 600,
   urgentAfter: 0.5,
   decodeReserve: 256,
+  spread: 32,
+  spreadFloor: 160,
   share: true,
   pause: true,
   refreshSteps: 16,
@@ -114,12 +123,17 @@ export class AgentSched implements Scheduler {
   }
 
   plan(snapshot: Snapshot): Plan {
-    const running = snapshot.requests.filter((request) => request.started)
-    const waiting = snapshot.requests.length === running.length ? [] : snapshot.requests.filter((request) => !request.started)
+    const running: RequestView[] = []
+    const waiting: RequestView[] = []
+    const tenants = new Set<string>()
+    for (const request of snapshot.requests) {
+      ;(request.started ? running : waiting).push(request)
+      tenants.add(request.tenant)
+    }
     const growth = this.#growth(running, snapshot.limits.blockSize)
     const price = this.#price.update(snapshot.now, snapshot.pool, snapshot.demand, growth)
     this.#costs.update(snapshot)
-    this.#tenants.update(new Set(snapshot.requests.map((request) => request.tenant)))
+    this.#tenants.update(tenants)
     const sessions = this.#refreshSessions(snapshot, running.length)
 
     const { maxBatchTokens, maxSequences } = snapshot.limits
@@ -128,9 +142,10 @@ export class AgentSched implements Scheduler {
       blocks: snapshot.pool.free + snapshot.pool.cached - growth,
     }
     const kept = this.#giveWay(snapshot, running, draft)
+    this.#limitPrefill(kept, waiting, draft)
     planRunning(kept, draft, snapshot.step, snapshot.now - this.options.maxWait * this.options.urgentAfter)
+    this.#charge(kept, draft)
     this.#admit(snapshot, kept, waiting, price, draft)
-    this.#charge(snapshot, draft)
     const figures = this.#figures(snapshot, price)
     this.#remember(snapshot, figures)
     return { rows: draft.rows, preempt: draft.preempt, retain: sessions.retain, prefetch: sessions.prefetch, reasons: draft.reasons, figures }
@@ -140,13 +155,10 @@ export class AgentSched implements Scheduler {
     return this.#history
   }
 
-  #charge(snapshot: Snapshot, draft: Draft): void {
-    if (this.options.fairness === 0) return
-    const planned = new Map(draft.rows.map((row) => [row.id, row.tokens]))
-    for (const request of snapshot.requests) {
-      const tokens = planned.get(request.id)
-      if (tokens !== undefined) this.#tenants.charge(request.tenant, tokens)
-    }
+  /** Rows of running requests; new ones are charged as they start. */
+  #charge(running: readonly RequestView[], draft: Draft): void {
+    const tenants = new Map(running.map((request) => [request.id, request.tenant]))
+    for (const { id, tokens } of draft.rows) this.#tenants.charge(tenants.get(id)!, tokens)
   }
 
   /** Blocks that running requests will take beyond those they have: the rest of their prompts and some room to decode. */
@@ -181,6 +193,21 @@ export class AgentSched implements Scheduler {
     if (!kept.some((request) => stuck.has(request.id))) return kept
     this.#preempt(kept, this.#victim(kept, () => true), draft, snapshot.limits.blockSize)
     return kept
+  }
+
+  /** Lowers the step's budget to its part of the prefill that is to be done. */
+  #limitPrefill(running: readonly RequestView[], waiting: readonly RequestView[], draft: Draft): void {
+    const { spread, spreadFloor } = this.options
+    if (spread === 0) return
+    let decodes = 0
+    let backlog = 0
+    for (const { known, computed } of running)
+      if (known - computed === 1) decodes += 1
+      else backlog += known - computed
+    if (decodes === 0) return
+    for (const { session, known, probe } of waiting)
+      if (session === undefined || this.#sessions.takesPart(session)) backlog += known - (probe?.hitTokens ?? 0)
+    draft.budget = Math.min(draft.budget, decodes + Math.max(spreadFloor, Math.ceil(backlog / spread)))
   }
 
   /** Who gives way first: low priority, late session, late arrival. Nobody if none `may`. */
@@ -310,6 +337,7 @@ export class AgentSched implements Scheduler {
     draft.rows.push({ id: request.id, tokens })
     draft.budget -= tokens
     draft.places -= 1
+    this.#tenants.charge(request.tenant, tokens)
     draft.blocks -= this.#takes(request, snapshot.limits.blockSize)
     this.#costs.started(snapshot.now - request.arrivedAt)
   }

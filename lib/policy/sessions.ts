@@ -9,27 +9,30 @@ import type { DurationOptions } from './durations.js'
 import type { RequestView, Retention, SessionView, Snapshot } from './types.js'
 
 export interface SessionOptions extends DurationOptions {
-  /** Sessions take part until their projected KV is this part of the pool. */
+  /**
+   * Sessions take part until their projected KV is this part of the pool and the host tier. A little above 1: some give theirs up while
+   * a slow tool runs, and a larger batch decodes for hardly more than a small one.
+   */
   readonly watermark: number
-  /** How far towards the usual final size of a session its projected size goes: 0: as it is, 1: the usual final size. */
-  readonly foresight: number
   /** Tokens a session is expected to grow by per turn, until some have been seen. */
   readonly turnTokens: number
   /** Sessions whose projected size is at most this part of the pool are never paused. */
   readonly small: number
   /** Seconds before the expected return at which KV comes back from the host tier. */
   readonly prefetchLead: number
-  /** Seconds of queueing that a miss is expected to cost on top of its prefill, until some was seen. */
-  readonly queueing: number
+  /** Seconds of the engine that a second of the whole pool is worth when λ = 1. */
+  readonly keepPrice: number
+  /** Seconds to bring a token's KV back from the host tier, as a part of those to compute it. */
+  readonly copyCost: number
 }
 
 export const sessionDefaults: Omit<SessionOptions, keyof DurationOptions> = {
-  watermark: 0.95,
-  foresight: 0.25,
+  watermark: 1.1,
   turnTokens: 2048,
   small: 0.02,
   prefetchLead: 0.5,
-  queueing: 0,
+  keepPrice: 6,
+  copyCost: 0.05,
 }
 
 /** Retention classes, lowest evicted first. What finished has class 0: nobody's. */
@@ -76,9 +79,7 @@ export class Sessions {
   readonly #entries = new Map<number, Entry>()
   #order = 0
   #refresh = 0
-  /** Mean tokens of a session at its end, and mean growth per turn; learnt. */
-  #final = 0
-  #finals = 0
+  /** Mean growth of a session per turn, in tokens; learnt. */
   #growth: number
   active = 0
   paused = 0
@@ -159,17 +160,13 @@ export class Sessions {
     for (const [id, entry] of this.#entries) {
       if (entry.seen === this.#refresh) continue
       if (entry.wait?.tool === ':idle' && entry.turns > 1) this.durations.observe(':idle', Infinity)
-      this.#finals += 1
-      this.#final += (entry.tokens - this.#final) / Math.min(this.#finals, 64)
       this.#entries.delete(id)
     }
   }
 
-  /** Blocks the session will want, some turns from now. */
+  /** Blocks the session wants now, or in its next turn. */
   #projection(entry: Entry, blockSize: number): number {
-    const next = entry.tokens + (entry.live === 'none' ? Math.max(entry.announced, this.#growth) : 0)
-    const far = Math.max(0, this.#final - next) * this.#options.foresight
-    return Math.ceil((next + far) / blockSize)
+    return Math.ceil((entry.tokens + (entry.live === 'none' ? Math.max(entry.announced, this.#growth) : 0)) / blockSize)
   }
 
   /**
@@ -179,7 +176,8 @@ export class Sessions {
   #choose(snapshot: Snapshot, costs: Costs): void {
     const { total } = snapshot.pool
     const { blockSize } = snapshot.limits
-    const capacity = total * this.#options.watermark
+    // What does not fit the device goes to the host tier and comes back for the price of a copy.
+    const capacity = (total + snapshot.pool.hostTotal) * this.#options.watermark
     const small = total * this.#options.small
     const queues = new Map<string, { used: number; entries: Entry[]; next: number }>()
     this.projected = 0
@@ -230,9 +228,10 @@ export class Sessions {
       return
     }
     const share = Math.ceil(entry.tokens / snapshot.limits.blockSize) / Math.max(1, snapshot.pool.total)
-    const saving = costs.prefill(entry.tokens) + costs.queueing
+    const miss = snapshot.pool.hostTotal > 0 ? this.#options.copyCost : 1
+    const saving = miss * costs.prefill(entry.tokens) + costs.queueing
     const elapsed = Math.max(0, snapshot.now - entry.wait.since)
-    const keep = bestKeep(this.durations.samples(entry.wait.tool), elapsed, saving, costs.lambda * share)
+    const keep = bestKeep(this.durations.samples(entry.wait.tool), elapsed, saving, this.#options.keepPrice * costs.lambda * share)
     entry.keepUntil = entry.wait.since + keep.until
   }
 
