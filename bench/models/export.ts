@@ -1,8 +1,8 @@
 /**
  * Training data: node dist/bench/models/export.js --split train --first-seed 1 --worlds 100 --out runs.jsonl
  *
- * A line per run: {"seed", "hops" (0: a planner), "turns", "pieces": [[text, special, kind, branch], ...]} with kinds as indices into pieceKinds. Worlds
- * with seeds first-seed, first-seed + 1, ...; the same options give the same file.
+ * A line per run: {"seed", "hops" (0: a planner), "turns", "pieces": [[text, special, kind, branch], ...]} with kinds as indices
+ * into pieceKinds. Worlds with seeds first-seed, first-seed + 1, ...; the same options give the same file.
  */
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -27,7 +27,10 @@ const { values } = parseArgs({
     hops: { type: 'string', default: '0.2,0.22,0.2,0.16,0.12,0.1' },
     useless: { type: 'string', default: '0.08' },
     slips: { type: 'string', default: '0.04' },
-    /** Shares of the runs: with PROGRESS questions; with a recall tool; with a distillation and what follows it. And planners' runs. */
+    /**
+     * Shares of the runs: with PROGRESS questions; with a recall tool; with a distillation and what follows it. And planners'
+     * runs.
+     */
     progress: { type: 'string', default: '0.6' },
     recall: { type: 'string', default: '0.5' },
     plans: { type: 'string', default: '0.08' },
@@ -47,14 +50,19 @@ for (let seed = Number(values['first-seed']); seed < Number(values['first-seed']
   const world = new World({ seed, split: values.split as Split })
   const index = new SearchIndex(world)
   const random = new Random(`runs ${seed}`)
-  for (let i = 0; i < Number(values.questions); ) {
+  for (let i = 0; i < Number(values.questions);) {
     const question = makeQuestion(world, random, weights)
     if (callsNeeded(index, question, (call) => answerCall(world, index, call)) === undefined) continue
     ++i
-    const run = recordRun(world, index, question, random, { ...defaultRun, useless: Number(values.useless), slips: Number(values.slips) })
+    const run = recordRun(world, index, question, random, {
+      ...defaultRun,
+      useless: Number(values.useless),
+      slips: Number(values.slips),
+    })
     const common = { progress: random.chance(Number(values.progress)), recall: random.chance(Number(values.recall)) }
     const calls = run.turns.length - 1
-    const swap = random.chance(Number(values.distil)) && calls >= 5 ? { at: 4 + random.below(calls - 4), keepRecent: 2 } : undefined
+    const swap =
+      random.chance(Number(values.distil)) && calls >= 5 ? { at: 4 + random.below(calls - 4), keepRecent: 2 } : undefined
     const hops = question.chain.length
     write(seed, hops, run.turns.length, renderRun(run, { ...common, distil: swap }))
     if (swap !== undefined) write(seed, hops, run.turns.length, renderRun(run, { ...common, distilled: swap }))

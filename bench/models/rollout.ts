@@ -1,10 +1,10 @@
 /**
  * What trained models do: agents with the real tools on questions that they have not met.
  *
- *   node dist/bench/models/rollout.js --small DIR --large DIR --route collab [--split tune --seed 1 --count 60 --agents 8 --json FILE]
+ *   node dist/bench/models/rollout.js --small DIR --large DIR --route collab [--split tune --seed 1 --count 60 --agents 8]
  *
- * Prints accuracy with its standard error, by hops, turns, tokens, the share of valid calls, and how runs ended. Seeds of the split `eval`
- * are for figures that are reported; for trying things out there is `tune`.
+ * Prints accuracy with its standard error, by hops, turns, tokens, the share of valid calls, and how runs ended. Seeds of the
+ * split `eval` are for figures that are reported; for trying things out there is `tune`.
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -40,7 +40,9 @@ const { values } = parseArgs({
 })
 
 async function open(model: string | undefined): Promise<Engine | undefined> {
-  return model === undefined ? undefined : await Engine.open({ model, threads: Number(values.threads), kvTokens: 65536, maxContext: 4096 })
+  return model === undefined
+    ? undefined
+    : await Engine.open({ model, threads: Number(values.threads), kvTokens: 65536, maxContext: 4096 })
 }
 
 const [small, large] = [await open(values.small), await open(values.large)]
@@ -66,10 +68,19 @@ const tasks = makeTasks({ seed: Number(values.seed), count: Number(values.count)
 const started = performance.now()
 const outcomes = await runTasks(tasks, agentOf, Number(values.agents))
 const seconds = (performance.now() - started) / 1000
-const result = { route, split: values.split, seed: Number(values.seed), agents: Number(values.agents), seconds, ...summarise(outcomes) }
+const result = {
+  route,
+  split: values.split,
+  seed: Number(values.seed),
+  agents: Number(values.agents),
+  seconds,
+  ...summarise(outcomes),
+}
 process.stdout.write(`${JSON.stringify(result, null, 1)}\n`)
 for (const { task, answer, end, turns } of outcomes.filter(({ right }) => !right).slice(0, Number(values.show)))
-  process.stdout.write(`${task.question.text} -> ${String(answer)} (expected ${task.question.answers.join(' or ')}; ${turns} turns, ${end})\n`)
+  process.stdout.write(
+    `${task.question.text} -> ${String(answer)} (expected ${task.question.answers.join(' or ')}; ${turns} turns, ${end})\n`,
+  )
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(result, null, 2)}\n`)
 await small?.close()
 await large?.close()

@@ -1,6 +1,6 @@
 /**
- * The words that the world's models were trained on, in place of the runtime's longer ones (`new Agent({ prompts: worldPrompts, … })`).
- * Every fixed phrase here is one piece of their vocabulary, or a few.
+ * The words that the world's models were trained on, in place of the runtime's longer ones (`new Agent({ prompts: worldPrompts,
+ * … })`). Every fixed phrase here is one piece of their vocabulary, or a few.
  */
 export const instructions = 'Answer from the encyclopedia.'
 /** Of a planner, whose only tool is a seeker for every part of a question. */
@@ -22,7 +22,8 @@ export function callText(name: ToolName, ...values: readonly string[]): string {
 /** The names of the tools and of their required arguments: all that a model of this size can use of a schema. */
 function toolsText(schemas: string): string {
   const list = JSON.parse(schemas) as { function: { name: string; parameters: { required?: string[] } } }[]
-  return `Tools: ${list.map(({ function: { name, parameters } }) => `${name}(${(parameters.required ?? []).join(', ')})`).join(', ')}.`
+  const calls = list.map(({ function: { name, parameters } }) => `${name}(${(parameters.required ?? []).join(', ')})`)
+  return `Tools: ${calls.join(', ')}.`
 }
 
 /** What was looked for in the removed results: the quoted arguments of the calls. */

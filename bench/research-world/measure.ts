@@ -59,7 +59,9 @@ export async function runTask(agent: Agent, task: Task, signal?: AbortSignal): P
     cachedTokens: sum((event) => event.cachedTokens),
     completionTokens: sum((event) => event.completionTokens),
     swaps: events.filter((event) => event.type === 'compress' && event.phase === 'swap').length,
-    verdicts: events.flatMap((event) => (event.type === 'progress' && event.probability !== undefined ? [event.probability] : [])),
+    verdicts: events.flatMap((event) =>
+      event.type === 'progress' && event.probability !== undefined ? [event.probability] : [],
+    ),
   }
 }
 
@@ -125,12 +127,28 @@ export function summarise(outcomes: readonly TaskOutcome[]): Summary {
     accuracyByHops: [1, 2, 3, 4, 5, 6].map(ofHops),
     turns: mean(outcomes.map(({ turns }) => turns)),
     taughtTurns: mean(outcomes.map(({ task }) => task.calls + 1)),
-    largeTurnShare: total(({ largeTurns }) => largeTurns) / Math.max(1, total(({ turns }) => turns)),
+    largeTurnShare:
+      total(({ largeTurns }) => largeTurns) /
+      Math.max(
+        1,
+        total(({ turns }) => turns),
+      ),
     escalations: mean(outcomes.map(({ escalations }) => escalations)),
     completionTokens: mean(outcomes.map(({ completionTokens }) => completionTokens)),
     promptTokens: mean(outcomes.map(({ promptTokens }) => promptTokens)),
-    hitRate: total(({ cachedTokens }) => cachedTokens) / Math.max(1, total(({ promptTokens }) => promptTokens)),
-    validCalls: 1 - total(({ badCalls }) => badCalls) / Math.max(1, total(({ calls }) => calls)),
+    hitRate:
+      total(({ cachedTokens }) => cachedTokens) /
+      Math.max(
+        1,
+        total(({ promptTokens }) => promptTokens),
+      ),
+    validCalls:
+      1 -
+      total(({ badCalls }) => badCalls) /
+        Math.max(
+          1,
+          total(({ calls }) => calls),
+        ),
     swaps: mean(outcomes.map(({ swaps }) => swaps)),
     secondsToSolution: mean(outcomes.map(({ seconds }) => seconds)),
     ends,

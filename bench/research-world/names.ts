@@ -1,6 +1,6 @@
 /**
- * Names that mean nothing, of two or three syllables. Every name belongs to one split by its hash, whatever the world's seed: a model
- * trained on one split has never met a name of another.
+ * Names that mean nothing, of two or three syllables. Every name belongs to one split by its hash, whatever the world's seed: a
+ * model trained on one split has never met a name of another.
  */
 import { hashText } from './random.js'
 import type { Random } from './random.js'
@@ -11,8 +11,10 @@ export type Split = 'train' | 'tune' | 'eval'
 const onsets = ['B', 'D', 'F', 'G', 'H', 'J', 'K', 'L', 'M', 'N', 'P', 'R', 'S', 'T', 'V', 'Z'] as const
 const rimes = ['al', 'en', 'or', 'ir', 'us', 'ey'] as const
 const middles = ['ba', 'de', 'go', 'ki', 'la', 'mo', 'nu', 'pe', 'ri', 'sa', 'ti', 'vo'] as const
-const ends =
-  'bal dan dor fen gar hul jan kas len lin mar mel mir mon nia pol ros sel tan tor van vel vik wyn zan beth dris goth holm krin lund noth'.split(' ')
+const ends = (
+  'bal dan dor fen gar hul jan kas len lin mar mel mir mon nia pol ros sel tan tor van vel vik wyn zan ' +
+  'beth dris goth holm krin lund noth'
+).split(' ')
 
 export const firstSyllables: readonly string[] = onsets.flatMap((onset) => rimes.map((rime) => onset + rime))
 export const middleSyllables: readonly string[] = middles

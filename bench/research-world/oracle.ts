@@ -1,6 +1,6 @@
 /**
- * Answers questions the way the models are taught to. It knows the world, so it can tell the way from any state and how far it still is;
- * what it writes follows only from what a model has read at that point.
+ * Answers questions the way the models are taught to. It knows the world, so it can tell the way from any state and how far it
+ * still is; what it writes follows only from what a model has read at that point.
  */
 import type { Question } from './questions.js'
 import { noSuchPage } from './search.js'
@@ -21,8 +21,8 @@ export interface Turn {
 }
 
 /**
- * Where a run stands. `search`: look the subject up; `narrow`: again, with its kind; `open`: its page; `target`: the page it moved to;
- * `elsewhere`: the fact is not on the page, ask for it; `done`: answer.
+ * Where a run stands. `search`: look the subject up; `narrow`: again, with its kind; `open`: its page; `target`: the page it
+ * moved to; `elsewhere`: the fact is not on the page, ask for it; `done`: answer.
  */
 type Stage = 'search' | 'narrow' | 'open' | 'target' | 'elsewhere' | 'done'
 
@@ -67,7 +67,8 @@ export class Oracle {
   corrected(): void {
     const fact = this.#question.facts[this.#hop - 1]!
     const name = this.#hop < 2 ? this.#question.start.name : objectText(this.#question.facts[this.#hop - 2]!.object)
-    this.#news = `Wrong. The ${fact.relation.word} of ${name} is ${this.#name}. ${this.#stage === 'done' ? 'Done.' : this.#seek()}`
+    const next = this.#stage === 'done' ? 'Done.' : this.#seek()
+    this.#news = `Wrong. The ${fact.relation.word} of ${name} is ${this.#name}. ${next}`
   }
 
   /** The turn's call was made, with this outcome. */
@@ -180,7 +181,12 @@ export class Oracle {
 }
 
 /** Whether the taught way leads to the answer within so many calls, and how many it takes; undefined: it does not. */
-export function callsNeeded(index: SearchIndex, question: Question, answerCall: (call: Call) => string, limit = 24): number | undefined {
+export function callsNeeded(
+  index: SearchIndex,
+  question: Question,
+  answerCall: (call: Call) => string,
+  limit = 24,
+): number | undefined {
   const oracle = new Oracle(index, question)
   for (let calls = 0; calls <= limit; ++calls) {
     const { call, answer } = oracle.turn()
@@ -203,5 +209,7 @@ function possible(question: Question, call: Call, text: string): boolean {
   if (asked === undefined) return true
   const { object } = asked
   const told = `and the ${asked.relation.word} of ${nameElsewhere(asked.subject)}.`
-  return typeof object !== 'number' && text.split('\n').some((line) => line.startsWith(`${object.title} | `) && line.endsWith(told))
+  return (
+    typeof object !== 'number' && text.split('\n').some((line) => line.startsWith(`${object.title} | `) && line.endsWith(told))
+  )
 }

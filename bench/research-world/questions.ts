@@ -24,12 +24,15 @@ export const defaultHops: readonly number[] = [0.2, 0.22, 0.2, 0.16, 0.12, 0.1]
 export function questionFrom(world: World, random: Random, start: Entity, hops: number): Question | undefined {
   const facts: Fact[] = []
   const visited = new Set<Entity>([start])
-  for (let at: Entity | number = start; facts.length < hops; ) {
+  for (let at: Entity | number = start; facts.length < hops;) {
     if (typeof at === 'number') return undefined
     const last = facts.length === hops - 1
     const next: Fact[] = world
       .factsOf(at)
-      .filter(({ relation, object }) => !facts.some((fact) => fact.relation === relation) && (typeof object === 'number' ? last : !visited.has(object)))
+      .filter(
+        ({ relation, object }) =>
+          !facts.some((fact) => fact.relation === relation) && (typeof object === 'number' ? last : !visited.has(object)),
+      )
     if (next.length === 0) return undefined
     const fact: Fact = random.pick(next)
     facts.push(fact)
@@ -61,7 +64,10 @@ function questionText(random: Random, start: Entity, chain: readonly Relation[])
   const from = random.chance(0.4) ? `the ${start.kind} ${start.name}` : start.name
   if (form === 0) return `Name ${from}'s ${words.join("'s ")}.`
   if (form === 1) return `Begin at ${from}. Go to the ${words.join(', then the ')}. Where do you end?`
-  return `Who or what is ${words.toReversed().map((word) => `the ${word} of `).join('')}${from}?`
+  return `Who or what is ${words
+    .toReversed()
+    .map((word) => `the ${word} of `)
+    .join('')}${from}?`
 }
 
 /** Whether an answer names the right thing and nothing else of the kind. */

@@ -1,4 +1,6 @@
-/** Seeded randomness: the same seed gives the same world on every machine. Streams forked under different labels are independent. */
+/**
+ * Seeded randomness: the same seed gives the same world on every machine. Streams forked under different labels are independent.
+ */
 export class Random {
   readonly #seed: number
   #state: number

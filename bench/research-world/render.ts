@@ -1,7 +1,7 @@
 /**
  * Recorded runs as the text that models read and write, in pieces, each with what it counts as in training. The main line is one
- * conversation; branches are what a fork of it reads and writes (PROGRESS questions, distillation), placed where they fork off. Cut where
- * generation begins, as the runtime's sessions tokenise it.
+ * conversation; branches are what a fork of it reads and writes (PROGRESS questions, distillation), placed where they fork off.
+ * Cut where generation begins, as the runtime's sessions tokenise it.
  */
 import { callText, plannerInstructions, systemText, worldPrompts } from './format.js'
 import type { ToolName } from './format.js'
@@ -45,7 +45,11 @@ const read = (text: string, branch = 0, special = true): Piece => ({ text, speci
 export function renderRun(run: RecordedRun, options: RenderOptions): Piece[] {
   const { progress, recall, distil, distilled } = options
   const tools: ToolName[] = recall ? ['search', 'open', 'recall'] : ['search', 'open']
-  const pieces = [read(`<s>[unused9]系统：${systemText(tools, progress)}[unused10][unused9]用户：`), read(run.question.text, 0, false), read('[unused10]')]
+  const pieces = [
+    read(`<s>[unused9]系统：${systemText(tools, progress)}[unused10][unused9]用户：`),
+    read(run.question.text, 0, false),
+    read('[unused10]'),
+  ]
   const lastGone = distilled === undefined ? -1 : distilled.at - distilled.keepRecent
   run.turns.forEach((turn, index) => {
     const known = distilled !== undefined && index <= distilled.at
@@ -60,12 +64,22 @@ export function renderRun(run: RecordedRun, options: RenderOptions): Piece[] {
 }
 
 function turnPieces(turn: RecordedTurn, known: boolean): Piece[] {
-  const piece = (text: string, kind: PieceKind): Piece => ({ text, special: true, kind: known || turn.spoilt ? 'read' : kind, branch: 0 })
-  const act = turn.call === undefined ? piece(turn.answer ?? '', 'answer') : piece(`[unused11]${callText(turn.call.name, turn.call.argument)}[unused12]`, 'call')
+  const piece = (text: string, kind: PieceKind): Piece => ({
+    text,
+    special: true,
+    kind: known || turn.spoilt ? 'read' : kind,
+    branch: 0,
+  })
+  const act =
+    turn.call === undefined
+      ? piece(turn.answer ?? '', 'answer')
+      : piece(`[unused11]${callText(turn.call.name, turn.call.argument)}[unused12]`, 'call')
   return [piece(`[unused16]${turn.think}[unused17]`, 'think'), act, piece('[unused10]', 'end')]
 }
 
-/** The reason says what was sought, never whether it was found: the verdict's probability must not hang on the words before it. */
+/**
+ * The reason says what was sought, never whether it was found: the verdict's probability must not hang on the words before it.
+ */
 function progressPieces(turn: RecordedTurn, branch: number): Piece[] {
   return [
     read(`[unused9]用户：${worldPrompts.progressQuestion}[unused10]`, branch),
@@ -79,7 +93,9 @@ function progressPieces(turn: RecordedTurn, branch: number): Piece[] {
 
 function distilPieces(run: RecordedRun, { at, keepRecent }: Distillation, branch: number): Piece[] {
   const lastGone = at - keepRecent
-  const gone = run.turns.slice(0, lastGone + 1).map(({ call }, index) => ({ ref: `o${index + 1}`, call: `${call!.name}("${call!.argument}")` }))
+  const gone = run.turns
+    .slice(0, lastGone + 1)
+    .map(({ call }, index) => ({ ref: `o${index + 1}`, call: `${call!.name}("${call!.argument}")` }))
   return [
     read(`[unused9]用户：${worldPrompts.distil(gone)}[unused10]`, branch),
     read(`[unused9]助手：${worldPrompts.distilLead}`, branch),
@@ -90,7 +106,9 @@ function distilPieces(run: RecordedRun, { at, keepRecent }: Distillation, branch
 
 /** What the observations up to a turn told of the way, and what is open: as the thinking behind them put it. */
 function memoryFacts(run: RecordedRun, lastGone: number): string {
-  const facts = run.turns.slice(0, lastGone + 2).flatMap(({ think, spoilt }) => (spoilt ? [] : (/The \w+ of \w+ is \w+\./.exec(think) ?? [])))
+  const facts = run.turns
+    .slice(0, lastGone + 2)
+    .flatMap(({ think, spoilt }) => (spoilt ? [] : (/The \w+ of \w+ is \w+\./.exec(think) ?? [])))
   return [...facts, `Seek the ${run.turns[lastGone + 1]!.goal}.`].join(' ')
 }
 

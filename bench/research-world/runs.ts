@@ -41,7 +41,13 @@ export function answerCall(world: World, index: SearchIndex, call: Call): string
 }
 
 /** The oracle's run, spoilt here and there. */
-export function recordRun(world: World, index: SearchIndex, question: Question, random: Random, options: RunOptions): RecordedRun {
+export function recordRun(
+  world: World,
+  index: SearchIndex,
+  question: Question,
+  random: Random,
+  options: RunOptions,
+): RecordedRun {
   const oracle = new Oracle(index, question)
   const turns: RecordedTurn[] = []
   const filtered = random.chance(options.filtered)
@@ -64,12 +70,26 @@ export function recordRun(world: World, index: SearchIndex, question: Question, 
       const observation = answerCall(world, index, turn.call!)
       oracle.observed(observation)
       const needed = oracle.turn().call
-      turns.push({ ...turn, observation: shown(observation, needed?.name === 'open' ? needed.argument : undefined), progress: oracle.distance() < before, goal, spoilt: false })
+      turns.push({
+        ...turn,
+        observation: shown(observation, needed?.name === 'open' ? needed.argument : undefined),
+        progress: oracle.distance() < before,
+        goal,
+        spoilt: false,
+      })
     } else {
       const observation = answerCall(world, index, call)
       if (slip === undefined) oracle.distracted()
       else oracle.corrected()
-      turns.push({ think: slip?.think ?? turn.think, call, answer: undefined, observation: shown(observation, undefined), progress: false, goal: slip?.goal ?? goal, spoilt: true })
+      turns.push({
+        think: slip?.think ?? turn.think,
+        call,
+        answer: undefined,
+        observation: shown(observation, undefined),
+        progress: false,
+        goal: slip?.goal ?? goal,
+        spoilt: true,
+      })
     }
   }
   return { question, turns }

@@ -1,4 +1,7 @@
-/** What kinds of things the encyclopedia knows, and how they are related. A relation word belongs to one kind, so it tells the kind. */
+/**
+ * What kinds of things the encyclopedia knows, and how they are related. A relation word belongs to one kind, so it tells the
+ * kind.
+ */
 export const kinds = ['person', 'town', 'company', 'river', 'region', 'book'] as const
 export type Kind = (typeof kinds)[number]
 
@@ -10,12 +13,63 @@ export interface Relation {
 }
 
 const table: readonly (readonly [Kind, readonly (readonly [string, Kind | 'year'])[]])[] = [
-  ['person', [['birthplace', 'town'], ['spouse', 'person'], ['teacher', 'person'], ['employer', 'company'], ['birth', 'year']]],
-  ['town', [['mayor', 'person'], ['bridge', 'river'], ['region', 'region'], ['twin', 'town'], ['charter', 'year']]],
-  ['company', [['founder', 'person'], ['seat', 'town'], ['rival', 'company'], ['director', 'person'], ['opening', 'year']]],
-  ['river', [['source', 'region'], ['mouth', 'town'], ['explorer', 'person'], ['branch', 'river']]],
-  ['region', [['capital', 'town'], ['governor', 'person'], ['neighbour', 'region'], ['poet', 'person']]],
-  ['book', [['author', 'person'], ['publisher', 'company'], ['hero', 'person'], ['setting', 'town']]],
+  [
+    'person',
+    [
+      ['birthplace', 'town'],
+      ['spouse', 'person'],
+      ['teacher', 'person'],
+      ['employer', 'company'],
+      ['birth', 'year'],
+    ],
+  ],
+  [
+    'town',
+    [
+      ['mayor', 'person'],
+      ['bridge', 'river'],
+      ['region', 'region'],
+      ['twin', 'town'],
+      ['charter', 'year'],
+    ],
+  ],
+  [
+    'company',
+    [
+      ['founder', 'person'],
+      ['seat', 'town'],
+      ['rival', 'company'],
+      ['director', 'person'],
+      ['opening', 'year'],
+    ],
+  ],
+  [
+    'river',
+    [
+      ['source', 'region'],
+      ['mouth', 'town'],
+      ['explorer', 'person'],
+      ['branch', 'river'],
+    ],
+  ],
+  [
+    'region',
+    [
+      ['capital', 'town'],
+      ['governor', 'person'],
+      ['neighbour', 'region'],
+      ['poet', 'person'],
+    ],
+  ],
+  [
+    'book',
+    [
+      ['author', 'person'],
+      ['publisher', 'company'],
+      ['hero', 'person'],
+      ['setting', 'town'],
+    ],
+  ],
 ]
 
 export const relations: readonly Relation[] = table.flatMap(([of, list]) => list.map(([word, to]) => ({ word, of, to })))
@@ -26,6 +80,7 @@ export function relationsOf(kind: Kind): readonly Relation[] {
 
 export function relationNamed(word: string): Relation {
   const found = relations.find((relation) => relation.word === word)
-  if (found === undefined) throw new RangeError(`relation: expected one of ${relations.map((one) => one.word).join(', ')}; got ${word}`)
+  if (found === undefined)
+    throw new RangeError(`relation: expected one of ${relations.map((one) => one.word).join(', ')}; got ${word}`)
   return found
 }

@@ -26,14 +26,17 @@ export interface TaskOptions extends Partial<WorldOptions> {
   readonly hops?: readonly number[]
 }
 
-/** Questions that can be answered, each with the number of calls that it takes. Worlds have the seeds 1000 * seed, 1000 * seed + 1, … */
+/**
+ * Questions that can be answered, each with the number of calls that it takes. Worlds have the seeds 1000 * seed, 1000 * seed +
+ * 1, …
+ */
 export function makeTasks({ seed, count, perWorld = 4, hops = defaultHops, ...world }: TaskOptions): Task[] {
   const tasks: Task[] = []
   for (let number = 0; tasks.length < count; ++number) {
     const made = new World({ ...world, seed: 1000 * seed + number })
     const index = new SearchIndex(made)
     const random = new Random(`tasks ${seed} ${number}`)
-    for (let i = 0; i < perWorld && tasks.length < count; ) {
+    for (let i = 0; i < perWorld && tasks.length < count;) {
       const question = makeQuestion(made, random, hops)
       const calls = callsNeeded(index, question, (call) => answerCall(made, index, call))
       if (calls === undefined) continue
@@ -44,7 +47,9 @@ export function makeTasks({ seed, count, perWorld = 4, hops = defaultHops, ...wo
 }
 
 /** Tasks for a planner with parallel seekers: 2 to 4 questions about one world, asked together. */
-export function makePlannedTasks(options: Omit<TaskOptions, 'perWorld'>): { readonly world: World; readonly index: SearchIndex; readonly question: PlannedQuestion }[] {
+export function makePlannedTasks(
+  options: Omit<TaskOptions, 'perWorld'>,
+): { readonly world: World; readonly index: SearchIndex; readonly question: PlannedQuestion }[] {
   return Array.from({ length: options.count }, (_, i) => {
     const parts = 2 + new Random(`planned ${options.seed} ${i}`).below(3)
     const tasks = makeTasks({ ...options, seed: 1000 * options.seed + i, count: parts, perWorld: parts })

@@ -35,7 +35,11 @@ export function latencyOf({ mean, spread }: Latency, seed: number, call: string)
   return 1000 * mean * Math.exp(spread * new Random(hashText(`${seed} ${call}`)).normal() - spread ** 2 / 2)
 }
 
-export function worldTools(world: World, index: SearchIndex, options: ToolsOptions): { readonly search: Tool; readonly open: Tool } {
+export function worldTools(
+  world: World,
+  index: SearchIndex,
+  options: ToolsOptions,
+): { readonly search: Tool; readonly open: Tool } {
   const { seed, timeScale = 1, latencies = webLatencies, results = 4 } = options
   const wait = async (latency: Latency, call: string, signal: AbortSignal): Promise<void> => {
     const milliseconds = timeScale * latencyOf(latency, seed, call)

@@ -1,9 +1,10 @@
 /**
- * A small closed encyclopedia: entities, facts between them, and the pages that tell them. Everything follows from the seed and the split.
+ * A small closed encyclopedia: entities, facts between them, and the pages that tell them. Everything follows from the seed and
+ * the split.
  *
- * What makes it hard to read: names shared by things of different kinds, outdated copies of pages, adverts, sentences about other things,
- * pages that have moved, things that others call by a former name, and facts that are not on the page where one would look but on the
- * page of the other side.
+ * What makes it hard to read: names shared by things of different kinds, outdated copies of pages, adverts, sentences about
+ * other things, pages that have moved, things that others call by a former name, and facts that are not on the page where one
+ * would look but on the page of the other side.
  */
 import { NameSource } from './names.js'
 import type { Split } from './names.js'
@@ -71,7 +72,14 @@ export const defaultWorld: WorldOptions = {
 
 const counts: Readonly<Record<Kind, number>> = { person: 26, town: 14, company: 10, river: 6, region: 5, book: 6 }
 const directions = ['north', 'south', 'east', 'west'] as const
-const fillers = ['Few visitors come.', 'Winters are long.', 'Old songs tell of it.', 'Many letters survive.', 'Maps show it in red.', 'It is rarely seen.'] as const
+const fillers = [
+  'Few visitors come.',
+  'Winters are long.',
+  'Old songs tell of it.',
+  'Many letters survive.',
+  'Maps show it in red.',
+  'It is rarely seen.',
+] as const
 const wares = ['tickets', 'postcards', 'lamps', 'tours'] as const
 
 export class World {
@@ -153,7 +161,8 @@ function makePages(world: World, random: Random, names: NameSource): Page[] {
   const towns = world.entities.filter((one) => one.kind === 'town')
   const told = new Map(world.facts.filter((fact) => fact.elsewhere).map((fact) => [fact.object, fact]))
   for (const entity of world.entities) {
-    const place = entity.kind === 'region' ? `the ${random.pick(directions)}` : random.pick(towns.filter((town) => town !== entity)).name
+    const place =
+      entity.kind === 'region' ? `the ${random.pick(directions)}` : random.pick(towns.filter((town) => town !== entity)).name
     const former = entity.formerName === undefined ? '' : `, once ${entity.formerName},`
     const other = told.get(entity)
     const also = other === undefined ? '' : ` and the ${other.relation.word} of ${nameElsewhere(other.subject)}`
@@ -167,14 +176,22 @@ function makePages(world: World, random: Random, names: NameSource): Page[] {
       pages.push({ title: movedTo, abstract, body, type: 'target', listed: false })
     }
     if (random.chance(world.options.oldCopies)) {
-      const outdated = world.factsOf(entity).map((fact) => ({ ...fact, elsewhere: false, object: otherObject(world, random, fact) }))
+      const outdated = world
+        .factsOf(entity)
+        .map((fact) => ({ ...fact, elsewhere: false, object: otherObject(world, random, fact) }))
       const old = bodyOf(world, random, entity, outdated)
       pages.push({ title: `${title} (old)`, abstract: `Old copy. ${abstract}`, body: old, type: 'old', listed: true })
     }
     if (random.chance(world.options.adverts)) {
       const [ware, brand] = [random.pick(wares), names.next()]
       const slogan = `Advert. ${entity.name} ${ware} at ${brand}.`
-      pages.push({ title: `${title} ${ware}`, abstract: slogan, body: `Buy ${ware} at ${brand} today. Best prices.`, type: 'advert', listed: true })
+      pages.push({
+        title: `${title} ${ware}`,
+        abstract: slogan,
+        body: `Buy ${ware} at ${brand} today. Best prices.`,
+        type: 'advert',
+        listed: true,
+      })
     }
   }
   return pages
@@ -186,11 +203,15 @@ function otherObject(world: World, random: Random, fact: Fact): Entity | number 
 }
 
 function bodyOf(world: World, random: Random, entity: Entity, facts: readonly Fact[]): string {
-  const sentences = facts.filter((fact) => !fact.elsewhere).map((fact) => sentence(random, entity.name, fact.relation.word, objectText(fact.object)))
+  const sentences = facts
+    .filter((fact) => !fact.elsewhere)
+    .map((fact) => sentence(random, entity.name, fact.relation.word, objectText(fact.object)))
   for (let i = 0; i < 2; ++i) {
     if (!random.chance(world.options.distractors)) continue
     // Of the same kind, so that the relation alone does not tell.
-    const others = world.facts.filter((one) => one.subject.kind === entity.kind && one.subject.name !== entity.name && !one.elsewhere)
+    const others = world.facts.filter(
+      (one) => one.subject.kind === entity.kind && one.subject.name !== entity.name && !one.elsewhere,
+    )
     if (others.length === 0) continue
     const fact = random.pick(others)
     sentences.push(sentence(random, nameElsewhere(fact.subject), fact.relation.word, objectText(fact.object)))
@@ -200,6 +221,10 @@ function bodyOf(world: World, random: Random, entity: Entity, facts: readonly Fa
 }
 
 function sentence(random: Random, subject: string, word: string, object: string): string {
-  const forms = [`The ${word} of ${subject} is ${object}.`, `${subject}'s ${word} is ${object}.`, `As ${word}, ${subject} has ${object}.`]
+  const forms = [
+    `The ${word} of ${subject} is ${object}.`,
+    `${subject}'s ${word} is ${object}.`,
+    `As ${word}, ${subject} has ${object}.`,
+  ]
   return forms[random.weighted([0.5, 0.3, 0.2])]!
 }

@@ -26,7 +26,13 @@ function oracleScript(tasks: readonly Asked[]): Script {
   const texts = new Map<string, string[]>()
   for (const { world, index, question } of tasks) {
     const { turns } = recordRun(world, index, question, new Random(1), { useless: 0, slips: 0, filtered: 0 })
-    texts.set(question.text, turns.map(({ think, call, answer }) => `[unused16]${think}[unused17]${call === undefined ? answer! : `[unused11]${callText(call.name, call.argument)}[unused12]`}`))
+    texts.set(
+      question.text,
+      turns.map(({ think, call, answer }) => {
+        const act = call === undefined ? answer! : `[unused11]${callText(call.name, call.argument)}[unused12]`
+        return `[unused16]${think}[unused17]${act}`
+      }),
+    )
   }
   return ({ kind, prompt }) => {
     if (kind === 'value') return 0.9
@@ -41,17 +47,26 @@ function oracleScript(tasks: readonly Asked[]): Script {
 describe('agents in the world', () => {
   const tasks = makeTasks({ seed: 21, count: 24 })
   const script = oracleScript(tasks)
-  const agentOf = (models: { small?: ScriptedEngine; large?: ScriptedEngine }, more = {}) => (task: (typeof tasks)[number]) => {
-    const { search, open } = worldTools(task.world, task.index, { seed: 1, timeScale: 0 })
-    return new Agent({ models, tools: [search, open], instructions, prompts: worldPrompts, ...more })
-  }
+  const agentOf =
+    (models: { small?: ScriptedEngine; large?: ScriptedEngine }, more = {}) =>
+    (task: (typeof tasks)[number]) => {
+      const { search, open } = worldTools(task.world, task.index, { seed: 1, timeScale: 0 })
+      return new Agent({ models, tools: [search, open], instructions, prompts: worldPrompts, ...more })
+    }
 
   test('who think as the oracle does answer every question, in as many turns', async () => {
     const large = new ScriptedEngine(script)
     const done: number[] = []
     const outcomes = await runTasks(tasks, agentOf({ large }, { compress: false }), 4, { done: (_, count) => done.push(count) })
     const summary = summarise(outcomes)
-    expect(summary).toMatchObject({ questions: tasks.length, accuracy: 1, standardError: 0, validCalls: 1, ends: { answer: tasks.length }, largeTurnShare: 1 })
+    expect(summary).toMatchObject({
+      questions: tasks.length,
+      accuracy: 1,
+      standardError: 0,
+      validCalls: 1,
+      ends: { answer: tasks.length },
+      largeTurnShare: 1,
+    })
     expect(summary.turns).toBe(summary.taughtTurns)
     expect(outcomes.map(({ task }) => task.id)).toEqual(tasks.map(({ id }) => id))
     expect(done).toEqual(tasks.map((_, i) => i + 1))
@@ -60,7 +75,11 @@ describe('agents in the world', () => {
 
   test('also on two models, with filtered results and memories in between', async () => {
     const models = { small: new ScriptedEngine(script), large: new ScriptedEngine(script) }
-    const outcomes = await runTasks(tasks, agentOf(models, { compress: { history: { rule: 'paper', threshold: 1500, minSaved: 50 } } }), 8)
+    const outcomes = await runTasks(
+      tasks,
+      agentOf(models, { compress: { history: { rule: 'paper', threshold: 1500, minSaved: 50 } } }),
+      8,
+    )
     const summary = summarise(outcomes)
     expect(summary.accuracy).toBe(1)
     expect(summary.largeTurnShare).toBeLessThan(1)
@@ -85,11 +104,25 @@ describe('agents in the world', () => {
       const large = new ScriptedEngine(({ prompt }) => {
         const answers = [...prompt.matchAll(/工具：(.*?)\[unused10\]/gs)].map((match) => match[1]!)
         if (answers.length > 0) return `[unused16]Done.[unused17]${plannedAnswer(answers)}`
-        return `[unused16]Ask for each.[unused17][unused11]${callText('seeker', ...question.parts.map(({ text }) => text))}[unused12]`
+        const calls = callText('seeker', ...question.parts.map(({ text }) => text))
+        return `[unused16]Ask for each.[unused17][unused11]${calls}[unused12]`
       })
       const { search, open } = worldTools(world, index, { seed: 1, timeScale: 0 })
-      const seeker = new Agent({ models: { small }, tools: [search, open], instructions, prompts: worldPrompts, name: 'seeker', compress: false })
-      const planner = new Agent({ models: { large }, tools: [seeker.asTool({ description: 'Answers one question.' })], instructions: plannerInstructions, prompts: worldPrompts, compress: false })
+      const seeker = new Agent({
+        models: { small },
+        tools: [search, open],
+        instructions,
+        prompts: worldPrompts,
+        name: 'seeker',
+        compress: false,
+      })
+      const planner = new Agent({
+        models: { large },
+        tools: [seeker.asTool({ description: 'Answers one question.' })],
+        instructions: plannerInstructions,
+        prompts: worldPrompts,
+        compress: false,
+      })
       const events: AgentEvent[] = []
       const run = planner.run(question.text)
       for await (const event of run) events.push(event)

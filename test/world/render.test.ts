@@ -12,16 +12,25 @@ import { worldTools } from '../../bench/research-world/tools.js'
 import { ChatTemplate, openPanguTemplate } from '../../dist/esm/text/chat_template.js'
 
 const tasks = makeTasks({ seed: 11, count: 12, hops: [0, 1, 1, 1, 1, 1] })
-const runs = tasks.map(({ world, index, question }, i) => recordRun(world, index, question, new Random(i), { useless: 0.1, slips: 0.1, filtered: 0.5 }))
+const runs = tasks.map(({ world, index, question }, i) =>
+  recordRun(world, index, question, new Random(i), { useless: 0.1, slips: 0.1, filtered: 0.5 }),
+)
 const plain: RenderOptions = { progress: true, recall: false }
 
-const mainLine = (pieces: readonly Piece[]): string => pieces.filter(({ branch }) => branch === 0).map(({ text }) => text).join('')
+const mainLine = (pieces: readonly Piece[]): string =>
+  pieces
+    .filter(({ branch }) => branch === 0)
+    .map(({ text }) => text)
+    .join('')
 
 /** What the runtime makes of the same run, with the model's turns as the run has them. */
 function byRuntime(run: RecordedRun): string {
   const { search, open } = worldTools(tasks[0]!.world, tasks[0]!.index, { seed: 1 })
   const transcript = new Transcript({ suffix: '' })
-  transcript.add({ kind: 'system', text: systemPrompt({ instructions, tools: [search, open], progress: true, prompts: worldPrompts }) })
+  transcript.add({
+    kind: 'system',
+    text: systemPrompt({ instructions, tools: [search, open], progress: true, prompts: worldPrompts }),
+  })
   transcript.add({ kind: 'query', text: run.question.text, by: 'user' })
   const written = renderRun(run, plain)
     .filter(({ branch }) => branch === 0)
@@ -33,10 +42,24 @@ function byRuntime(run: RecordedRun): string {
   run.turns.forEach((turn, i) => {
     for (const step of stepsOf(parseOutput(written[i]!), i, 'small')) transcript.add(step)
     if (turn.call === undefined) return
-    transcript.add({ kind: 'observation', turn: i, call: `c${i}`, tool: turn.call.name, text: turn.observation, ref: undefined, ok: true })
+    transcript.add({
+      kind: 'observation',
+      turn: i,
+      call: `c${i}`,
+      tool: turn.call.name,
+      text: turn.observation,
+      ref: undefined,
+      ok: true,
+    })
   })
   const template = new ChatTemplate(openPanguTemplate)
-  return template.render(transcript.messages.map(({ role, content }) => ({ role, content })), { addGenerationPrompt: false }).map(({ text }) => text).join('')
+  return template
+    .render(
+      transcript.messages.map(({ role, content }) => ({ role, content })),
+      { addGenerationPrompt: false },
+    )
+    .map(({ text }) => text)
+    .join('')
 }
 
 describe('training text', () => {
@@ -47,7 +70,8 @@ describe('training text', () => {
   test('has the system turn that the runtime makes of tools and prompts', () => {
     const { search, open } = worldTools(tasks[0]!.world, tasks[0]!.index, { seed: 1 })
     const recall = { name: 'recall', description: '', schema: { required: ['id'] } }
-    const made = (tools: Parameters<typeof systemPrompt>[0]['tools'], progress: boolean) => systemPrompt({ instructions, tools, progress, prompts: worldPrompts })
+    const made = (tools: Parameters<typeof systemPrompt>[0]['tools'], progress: boolean) =>
+      systemPrompt({ instructions, tools, progress, prompts: worldPrompts })
     expect(systemText(['search', 'open'], true)).toBe(made([search, open], true))
     expect(systemText(['search', 'open', 'recall'], false)).toBe(made([search, open, recall], false))
   })
@@ -56,9 +80,12 @@ describe('training text', () => {
     for (const run of runs) {
       const pieces = renderRun(run, plain)
       const verdicts = pieces.filter(({ kind }) => kind === 'verdict')
-      expect(verdicts.map(({ text }) => text)).toEqual(run.turns.flatMap(({ call, progress }) => (call === undefined ? [] : [progress ? ' TRUE ' : ' FALSE '])))
+      expect(verdicts.map(({ text }) => text)).toEqual(
+        run.turns.flatMap(({ call, progress }) => (call === undefined ? [] : [progress ? ' TRUE ' : ' FALSE '])),
+      )
       expect(new Set(verdicts.map(({ branch }) => branch)).size).toBe(verdicts.length)
-      for (const { text } of pieces.filter(({ kind }) => kind === 'reason')) expect(text).toMatch(/^ Sought the \w+ of \w+\. $|^<\/reason>\n<value>$/)
+      for (const { text } of pieces.filter(({ kind }) => kind === 'reason'))
+        expect(text).toMatch(/^ Sought the \w+ of \w+\. $|^<\/reason>\n<value>$/)
     }
   })
 
@@ -72,7 +99,9 @@ describe('training text', () => {
     const lastGone = text.indexOf('[unused9]助手：===MEMORY===\n')
     expect(text.slice(0, lastGone).split('[unused9]助手：').length - 1).toBe(4)
     expect(text.slice(lastGone)).toContain('\n===END_MEMORY===[unused10][unused9]助手：[unused16]')
-    expect(distilled.filter(({ kind }) => kind === 'think').length).toBe(run.turns.slice(6).filter(({ spoilt }) => !spoilt).length)
+    expect(distilled.filter(({ kind }) => kind === 'think').length).toBe(
+      run.turns.slice(6).filter(({ spoilt }) => !spoilt).length,
+    )
     const asked = renderRun(run, { ...plain, distil: { at: 5, keepRecent: 2 } }).find(({ kind }) => kind === 'memory')!
     expect(text).toContain(`===MEMORY===\n${asked.text}\n===END_MEMORY===`)
   })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 
-import { splitOf } from '../../bench/research-world/names.js'
+import { lastSyllables, splitOf } from '../../bench/research-world/names.js'
 import { callsNeeded, Oracle } from '../../bench/research-world/oracle.js'
 import { isRight, makeQuestion, plannedAnswer, rightParts } from '../../bench/research-world/questions.js'
 import { Random } from '../../bench/research-world/random.js'
@@ -10,7 +10,11 @@ import { makePlannedTasks, makeTasks } from '../../bench/research-world/tasks.js
 import { latencyOf, webLatencies, worldTools } from '../../bench/research-world/tools.js'
 import { World } from '../../bench/research-world/world.js'
 
-const names = (world: World): string[] => world.pages.flatMap(({ title, abstract, body }) => `${title} ${abstract} ${body}`.match(/\b[A-Z][a-z]+(?:bal|dan|dor|fen|gar|hul|jan|kas|len|lin|mar|mel|mir|mon|nia|pol|ros|sel|tan|tor|van|vel|vik|wyn|zan|beth|dris|goth|holm|krin|lund|noth)\b/g) ?? [])
+const ending = new RegExp(`^[A-Z][a-z]+(?:${lastSyllables.join('|')})$`)
+const names = (world: World): string[] =>
+  world.pages
+    .flatMap(({ title, abstract, body }) => `${title} ${abstract} ${body}`.match(/\b[A-Z][a-z]{4,}\b/g) ?? [])
+    .filter((word) => ending.test(word))
 
 describe('a world', () => {
   test('follows from its seed and split', () => {
@@ -40,7 +44,9 @@ describe('a world', () => {
         if (movedTo !== undefined) expect(world.page(title)!.body).toContain(movedTo)
       }
     }
-    expect(new Set(worlds.flatMap(({ pages }) => pages.map(({ type }) => type)))).toEqual(new Set(['entity', 'moved', 'target', 'old', 'advert']))
+    expect(new Set(worlds.flatMap(({ pages }) => pages.map(({ type }) => type)))).toEqual(
+      new Set(['entity', 'moved', 'target', 'old', 'advert']),
+    )
     expect(worlds.some(({ facts }) => facts.some(({ elsewhere }) => elsewhere))).toBe(true)
     expect(worlds.some(({ entities }) => entities.some(({ title }) => title.includes('(')))).toBe(true)
   })
@@ -52,7 +58,9 @@ describe('a world', () => {
     for (const { subject, relation, object } of elsewhere) {
       if (typeof object === 'number') throw new Error('a year has no page')
       expect(world.page(object.title)!.abstract).toContain(`and the ${relation.word} of ${subject.name}.`)
-      expect(world.page(subject.movedTo ?? subject.title)!.body).not.toMatch(new RegExp(`${relation.word} of ${subject.name} is|${subject.name}'s ${relation.word} is`))
+      expect(world.page(subject.movedTo ?? subject.title)!.body).not.toMatch(
+        new RegExp(`${relation.word} of ${subject.name} is|${subject.name}'s ${relation.word} is`),
+      )
     }
   })
 })
@@ -115,7 +123,10 @@ describe('questions', () => {
 
 describe('recorded runs', () => {
   const options = { useless: 0.2, slips: 0.15, filtered: 0.5 }
-  const runs = makeTasks({ seed: 3, count: 60 }).map(({ world, index, question }, i) => ({ question, run: recordRun(world, index, question, new Random(i), options) }))
+  const runs = makeTasks({ seed: 3, count: 60 }).map(({ world, index, question }, i) => ({
+    question,
+    run: recordRun(world, index, question, new Random(i), options),
+  }))
 
   test('end with the right answer, whatever went wrong on the way', () => {
     for (const { question, run } of runs) expect(isRight(question, run.turns.at(-1)!.answer!)).toBe(true)
@@ -137,7 +148,14 @@ describe('recorded runs', () => {
     const { run } = runs.find(({ run: { turns } }) => turns.some(({ observation }) => /\(o\d+: \d of \d\)$/.test(observation)))!
     run.turns.forEach((turn, i) => {
       const next = run.turns[i + 1]
-      if (turn.call?.name !== 'search' || turn.spoilt || next?.spoilt !== false || next.call?.name !== 'open' || next.think.startsWith('Not useful')) return
+      if (
+        turn.call?.name !== 'search' ||
+        turn.spoilt ||
+        next?.spoilt !== false ||
+        next.call?.name !== 'open' ||
+        next.think.startsWith('Not useful')
+      )
+        return
       expect(turn.observation).toContain(`${next.call.argument} | `)
     })
   })
