@@ -40,7 +40,7 @@ function randomTokens(count: number): number[] {
   })
 }
 
-const generation = { ignoreEos: true, sampling: { temperature: 0 } }
+const generation = { ignoreEos: true, sampling: { temperature: 0 }, speculation: 'off' } as const
 
 async function prefill(engine: Engine): Promise<number> {
   const { timings } = await engine.generate({ tokens: randomTokens(prefillTokens), maxTokens: 1, ...generation }).response
