@@ -21,12 +21,21 @@ export class Script {
   }
 }
 
+/** The random checkpoints have no template of their own. */
+const chatTemplate =
+  "{% set names = {'system': '系统', 'user': '用户', 'assistant': '助手', 'tool': '工具'} %}" +
+  "{% for message in messages %}{{ '[unused9]' + names[message['role']] + '：' + message['content'] + '[unused10]' }}{% endfor %}" +
+  "{% if add_generation_prompt %}{{ '[unused9]助手：' }}{% endif %}"
+
+/** Random weights also choose ids that the tokenizer has no text for, and end tokens. */
+const plainIds = Array.from({ length: 256 }, (_, index) => 300 + index)
+
 export function forcedEngine(engine: Engine, script: Script): AgentEngine {
   return {
     info: engine.info,
     detokenize: (ids) => engine.detokenize(ids),
     stats: () => engine.stats(),
-    session: (options?: AgentSessionOptions) => new ForcedSession(engine, engine.session(options), script),
+    session: (options?: AgentSessionOptions) => new ForcedSession(engine, engine.session({ ...options, chatTemplate }), script),
   }
 }
 
@@ -70,7 +79,7 @@ class ForcedSession implements AgentSession {
   }
 
   generate(options: AgentGenerateOptions = {}): AgentStream {
-    if (options.lead !== undefined) return this.#session.generate(options)
+    if (options.lead !== undefined) return this.#session.generate({ ...options, sampling: { ...options.sampling, allowedIds: plainIds } })
     const response = this.#write(options)
     response.catch(() => undefined)
     return {

@@ -54,7 +54,7 @@ export function truth(logprobs: readonly TokenLogprob[], detokenize: (ids: reado
   for (const { top } of logprobs) {
     let [yes, no] = [0, 0]
     for (const { token, logprob } of top) {
-      const word = detokenize([token]).trim().toUpperCase()
+      const word = wordOf(token, detokenize)
       if (word === '') continue
       if ('TRUE'.startsWith(word)) yes += Math.exp(logprob)
       else if ('FALSE'.startsWith(word)) no += Math.exp(logprob)
@@ -62,4 +62,13 @@ export function truth(logprobs: readonly TokenLogprob[], detokenize: (ids: reado
     if (yes + no >= 0.1) return yes / (yes + no)
   }
   return undefined
+}
+
+/** Models may have ids that their tokenizer has not; they are no word. */
+function wordOf(token: number, detokenize: (ids: readonly number[]) => string): string {
+  try {
+    return detokenize([token]).trim().toUpperCase()
+  } catch {
+    return ''
+  }
 }

@@ -1,0 +1,316 @@
+/**
+ * The agent layer: what it costs per turn, what a change of model costs with and without warm KV, and what each part gains on a trace:
+ * routing, the observation filter, and compression by no rule, the paper's and ours. Turns write what the trace says, token by token,
+ * through real engines with random weights; questions on the side are answered by the weights themselves.
+ */
+import { readFileSync } from 'node:fs'
+
+import { z } from 'zod'
+
+import { Agent, Engine, defineTool } from 'agentinfer'
+import type { AgentCompressOptions, AgentEvent, AgentOptions, HistoryRule, RouteName, RunRecord, Tool } from 'agentinfer'
+
+import { Script, forcedEngine } from '../forced_engine.js'
+import { shapedModel } from '../model_shapes.js'
+import type { ModelShapeName } from '../model_shapes.js'
+import { nullEngine } from '../null_engine.js'
+import { median } from '../report.js'
+import type { Report } from '../report.js'
+
+export const description = 'agent layer: overhead per turn, switches with and without warm KV, routing, filter and compression on traces'
+export const options = {
+  rounds: { type: 'string', default: '3' },
+  turns: { type: 'string', default: '16' },
+  agents: { type: 'string', default: '4' },
+  threads: { type: 'string', default: '2' },
+  small: { type: 'string', default: 'tiny' },
+  large: { type: 'string', default: '20m' },
+  /** Milliseconds a tool takes. */
+  latency: { type: 'string', default: '150' },
+  /** A saved run (RunRecord as JSON) instead of the built-in trace. */
+  trace: { type: 'string' },
+  only: { type: 'string' },
+} as const
+
+/** What an agent did: its turns as they were written, and what its tools gave, in order. */
+interface Trace {
+  readonly question: string
+  readonly turns: readonly string[]
+  readonly values: readonly unknown[]
+}
+
+function random(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return state / 2 ** 32
+  }
+}
+
+/**
+ * Shaped like deep research (arXiv 2512.18337, sections 2 and 4): searches of ten results and opened pages in turn, more than half of the
+ * text from tools, a short thought before each call.
+ */
+function madeTrace(turns: number, seed: number): Trace {
+  const draw = random(seed)
+  const words = 'tower harbour engineer island record archive letter winter council railway bridge museum painter voyage garden treaty'.split(' ')
+  const say = (count: number): string => Array.from({ length: count }, () => words[Math.floor(draw() * words.length)]!).join(' ')
+  const texts: string[] = []
+  const values: unknown[] = []
+  for (let turn = 0; turn < turns; ++turn) {
+    const search = turn % 2 === 0
+    const call = search ? { name: 'search', arguments: { query: say(3) } } : { name: 'open', arguments: { url: `w:${seed}/${turn}` } }
+    texts.push(`[unused16]${say(12)}.[unused17][unused11]${JSON.stringify([call])}[unused12]`)
+    const result = (index: number): object => ({
+      title: `${index % 3 === 0 ? 'The tower of Orrin,' : 'Offer:'} ${say(3)}`, snippet: say(8), url: `w:${seed}/${turn}/${index}`,
+    })
+    values.push(search ? Array.from({ length: 10 }, (_, index) => result(index)) : `The page ${turn}. ${say(150)}.`)
+  }
+  return { question: 'Which engineer built the tower of Orrin, and in which winter?', turns: [...texts, say(30)], values }
+}
+
+function recordedTrace(file: string): Trace {
+  const record = JSON.parse(readFileSync(file, 'utf8')) as RunRecord
+  const { steps } = record.transcript
+  const raws = new Map<number, string>()
+  for (const step of steps) if ('raw' in step) raws.set(step.turn, (raws.get(step.turn) ?? '') + step.raw)
+  const full = new Map(record.archive.map(({ id, text }) => [id, text]))
+  const values = steps.flatMap((step) => (step.kind === 'observation' ? [full.get(step.ref ?? '') ?? step.text] : []))
+  const query = steps.find((step) => step.kind === 'query')
+  return { question: query?.text ?? '', turns: [...raws.values()], values }
+}
+
+/** Tools that give what the trace says, whatever they are asked. */
+function toolsOf(trace: Trace, latency: number): Tool[] {
+  let next = 0
+  const give = async (): Promise<unknown> => {
+    const value = trace.values[next++] ?? 'nothing'
+    if (latency > 0) await new Promise((resolve) => setTimeout(resolve, latency))
+    return value
+  }
+  const parameters = z.looseObject({})
+  const names = new Set([...trace.turns.join('').matchAll(/"name": ?"([\w.-]+)"/g)].map(([, name]) => name!))
+  names.delete('recall')
+  return [...names].map((name) => defineTool({ name, description: `the ${name} of the trace`, parameters, run: give }))
+}
+
+interface Engines {
+  readonly small: Engine
+  readonly large: Engine
+}
+
+interface Measured {
+  readonly seconds: number
+  readonly turns: number
+  /** Over all generations: read anew, found in the cache, generated. */
+  readonly computed: number
+  readonly cached: number
+  readonly generated: number
+  /** Of the last turn's prompt. */
+  readonly context: number
+  readonly generating: number
+  readonly swaps: number
+  readonly events: readonly AgentEvent[]
+}
+
+async function runTrace(trace: Trace, engines: Partial<Engines>, latency: number, more: Partial<AgentOptions>): Promise<Measured> {
+  const script = new Script(trace.turns)
+  const models = {
+    ...(engines.small && { small: forcedEngine(engines.small, script) }),
+    ...(engines.large && { large: forcedEngine(engines.large, script) }),
+  }
+  const agent = new Agent({ models, tools: toolsOf(trace, latency), instructions: 'You find things out.', limits: { turns: 500 }, ...more })
+  const started = performance.now()
+  const events: AgentEvent[] = []
+  for await (const event of agent.run(trace.question)) if (event.type !== 'delta') events.push(event)
+  const seconds = (performance.now() - started) / 1000
+  const usage = events.filter((event) => event.type === 'usage')
+  const sum = (of: (one: (typeof usage)[number]) => number): number => usage.reduce((total, one) => total + of(one), 0)
+  return {
+    seconds,
+    turns: events.filter(({ type }) => type === 'turn').length,
+    computed: sum((one) => one.promptTokens - one.cachedTokens),
+    cached: sum((one) => one.cachedTokens),
+    generated: sum((one) => one.completionTokens),
+    context: usage.findLast(({ purpose }) => purpose === 'turn')?.promptTokens ?? 0,
+    generating: script.generating,
+    swaps: events.filter((event) => event.type === 'compress' && event.phase === 'swap').length,
+    events,
+  }
+}
+
+/** Processor time of this process, milliseconds; whatever else the machine does is not in it. */
+async function busy(work: () => Promise<unknown>): Promise<number> {
+  const before = process.cpuUsage()
+  await work()
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / 1000
+}
+
+/** 8 agents at once with everything switched on, on engines that compute nothing. Before any real engine is open. */
+async function overhead(report: Report, rounds: number): Promise<void> {
+  const [agents, length] = [8, 100]
+  const kinds = {
+    'agent layer alone': { compress: false, collab: { route: 'small' } },
+    'with routing, filter and compression': { compress: { history: { rule: 'paper', threshold: 20_000 } } },
+  } as const satisfies Record<string, Partial<AgentOptions>>
+  for (const [name, kind] of Object.entries(kinds)) {
+    const samples: number[] = []
+    for (let round = -1; round < rounds; ++round) {
+      report.progress(`${name}, round ${round + 1}`)
+      const work = Array.from({ length: agents }, (_, index) => {
+        const trace = madeTrace(length, 1000 + index)
+        let next = 0
+        const engine = nullEngine(() => trace.turns[next++] ?? 'done')
+        const agent = new Agent({ models: { small: engine, large: engine }, tools: toolsOf(trace, 0), limits: { turns: 1000 }, ...kind })
+        return () => agent.run(trace.question).result
+      })
+      const milliseconds = await busy(() => Promise.all(work.map((begin) => begin())))
+      if (round >= 0) samples.push(milliseconds / (agents * length))
+    }
+    report.addSamples({ name: `${name}, per turn`, unit: 'ms', target: 2, better: 'lower', note: `processor time, ${agents} agents of ${length} turns` }, samples)
+  }
+}
+
+/** Template and tokenizer: what a session does with a turn's messages. */
+async function appending(report: Report, engine: Engine, rounds: number): Promise<void> {
+  const length = 50
+  const samples: number[] = []
+  for (let round = -1; round < rounds; ++round) {
+    const session = forcedEngine(engine, new Script([])).session({ messages: [{ role: 'system', content: 'You find things out.' }] })
+    const milliseconds = await busy(async () => {
+      for (let turn = 0; turn < length; ++turn) {
+        await session.append([{ role: 'assistant', content: `[unused16]thought ${turn}[unused17]` }])
+        await session.append([{ role: 'tool', content: `result ${turn} `.repeat(60) }])
+      }
+    })
+    session.release()
+    if (round >= 0) samples.push(milliseconds / length)
+  }
+  report.addSamples({ name: "a session's template and tokenizer, per turn", unit: 'ms', note: `processor time, mean of ${length} turns` }, samples)
+}
+
+/** What the first turn of the large model pays after a run on the small one. */
+async function switches(report: Report, engines: Engines, rounds: number, turns: number, latency: number): Promise<void> {
+  const cold: number[] = []
+  const warm: number[] = []
+  const tokens = { cold: 0, warm: 0 }
+  for (let round = -1; round < rounds; ++round) {
+    for (const kind of ['cold', 'warm'] as const) {
+      report.progress(`switch, round ${round + 1}, ${kind}`)
+      const trace = madeTrace(turns, 2000 + 2 * round + (kind === 'cold' ? 0 : 1))
+      const route = (steps: readonly unknown[]) => (steps.length < turns ? ('small' as const) : ('large' as const))
+      const { events } = await runTrace(trace, engines, latency, {
+        tenant: `${kind} ${round}`,
+        compress: false,
+        collab: { route, reasonTokens: 0, warmFrom: kind === 'warm' ? 0 : false },
+      })
+      const first = events.find((event) => event.type === 'usage' && event.switched !== undefined)
+      if (first?.type !== 'usage' || round < 0) continue
+      ;(kind === 'cold' ? cold : warm).push(first.queued + first.prefill)
+      tokens[kind] = first.promptTokens - first.cachedTokens
+    }
+  }
+  report.addSamples({ name: 'switch to the large model, cold', unit: 'ms', note: `${tokens.cold} tokens computed` }, cold)
+  report.addSamples(
+    { name: 'switch to the large model, kept warm', unit: 'ms', target: median(cold) / 3, better: 'lower', note: `${tokens.warm} tokens computed` },
+    warm,
+  )
+}
+
+async function routes(report: Report, engines: Engines, rounds: number, turns: number, latency: number): Promise<void> {
+  const names = ['large', 'small', 'paper', 'collab'] as const satisfies readonly RouteName[]
+  const samples = new Map<RouteName, number[]>(names.map((name) => [name, []]))
+  for (let round = -1; round < rounds; ++round) {
+    for (const route of names) {
+      report.progress(`route ${route}, round ${round + 1}`)
+      const { seconds } = await runTrace(madeTrace(turns, 3000 + round), engines, latency, { tenant: `${route} ${round}`, compress: false, collab: { route } })
+      if (round >= 0) samples.get(route)!.push(seconds)
+    }
+  }
+  for (const name of names) report.addSamples({ name: `route ${name}: a run`, unit: 's' }, samples.get(name)!)
+}
+
+async function filter(report: Report, small: Engine, turns: number): Promise<void> {
+  const trace = madeTrace(turns, 4000)
+  const off = await runTrace(trace, { small }, 0, { compress: false, tenant: 'filter off' })
+  const on = await runTrace(trace, { small }, 0, { compress: { history: false }, tenant: 'filter on' })
+  report.add({ name: 'observation filter off: context at the end', value: off.context, unit: 'tokens' })
+  report.add({ name: 'observation filter on', value: on.context, unit: 'tokens', target: off.context, better: 'lower' })
+}
+
+const histories = {
+  off: false,
+  paper: 'paper',
+  ours: 'gate',
+} as const satisfies Record<string, HistoryRule | string | false>
+
+/** Several agents at once on one engine: with room for all their KV, and with half of what they need. */
+async function compression(report: Report, traces: (round: number) => readonly Trace[], shape: ModelShapeName, threads: number, rounds: number, latency: number): Promise<void> {
+  for (const room of ['plenty', 'scarce'] as const) {
+    const found = new Map<keyof typeof histories, { seconds: number[]; runs: Measured[] }>()
+    for (let round = -1; round < rounds; ++round) {
+      for (const kind of Object.keys(histories) as (keyof typeof histories)[]) {
+        report.progress(`compression ${kind}, KV ${room}, round ${round + 1}`)
+        const all = traces(round)
+        const size = all.reduce((sum, trace) => sum + roughTokens(trace), 0)
+        const kvTokens = Math.ceil(Math.max(0.5 * size, 2 * Math.max(...all.map(roughTokens))) * (room === 'plenty' ? 8 : 1))
+        const engine = await Engine.open({ model: shapedModel(shape), threads, maxContext: 65536, kvTokens, scheduler: 'agent-sched' })
+        const history = histories[kind]
+        const compress: AgentCompressOptions = {
+          observations: false,
+          history: history === false ? false : { rule: history, threshold: 2000, usualTurns: all[0]!.turns.length, minSaved: 256, memoryMax: 160 },
+        }
+        const started = performance.now()
+        const runs = await Promise.all(all.map((trace) => runTrace(trace, { small: engine }, latency, { compress })))
+        const seconds = (performance.now() - started) / 1000
+        await engine.close()
+        if (round < 0) continue
+        const entry = found.get(kind) ?? { seconds: [], runs: [] }
+        entry.seconds.push(seconds)
+        entry.runs.push(...runs)
+        found.set(kind, entry)
+      }
+    }
+    addCompression(report, room, found)
+  }
+}
+
+function addCompression(report: Report, room: string, found: Map<string, { seconds: number[]; runs: Measured[] }>): void {
+  const off = median(found.get('off')!.seconds)
+  for (const [kind, { seconds, runs }] of found) {
+    const mean = (of: (one: Measured) => number): number => Math.round(runs.reduce((sum, one) => sum + of(one), 0) / runs.length)
+    const note =
+      `per run: ${mean((one) => one.turns)} turns, ${mean((one) => one.context)} tokens at the end, ${mean((one) => one.computed)} computed, ` +
+      `${mean((one) => one.generated)} generated, ${mean((one) => 10 * one.swaps) / 10} swaps`
+    report.addSamples({ name: `compression ${kind}, KV ${room}`, unit: 's', note, ...(kind === 'ours' && { target: off, better: 'lower' as const }) }, seconds)
+  }
+}
+
+/** Four characters a token, and the system turn. */
+function roughTokens({ turns, values }: Trace): number {
+  return 400 + Math.ceil((turns.join('').length + values.map((value) => JSON.stringify(value)).join('').length) / 4)
+}
+
+export async function run(report: Report, values: Record<string, string | boolean | undefined>): Promise<void> {
+  const number = (key: string): number => Number(values[key])
+  const [rounds, turns, latency, threads] = [number('rounds'), number('turns'), number('latency'), number('threads')]
+  const { only, trace } = values
+  const wanted = (part: string): boolean => only === undefined || only === part
+  const open = (shape: ModelShapeName) => Engine.open({ model: shapedModel(shape), threads, maxContext: 65536, kvTokens: 131072 })
+  if (wanted('overhead')) await overhead(report, rounds)
+  if (['overhead', 'switch', 'route', 'filter'].some(wanted)) {
+    const engines: Engines = { small: await open(values['small'] as ModelShapeName), large: await open(values['large'] as ModelShapeName) }
+    if (wanted('overhead')) await appending(report, engines.small, rounds)
+    if (wanted('switch')) await switches(report, engines, rounds, turns, latency)
+    if (wanted('route')) await routes(report, engines, rounds, turns, latency)
+    if (wanted('filter')) await filter(report, engines.small, turns)
+    await engines.small.close()
+    await engines.large.close()
+  }
+  if (!wanted('compress')) return
+  const recorded = typeof trace === 'string' ? recordedTrace(trace) : undefined
+  const traces = (round: number): Trace[] =>
+    Array.from({ length: number('agents') }, (_, index) => recorded ?? madeTrace(turns, 5000 + 100 * round + index))
+  await compression(report, traces, values['large'] as ModelShapeName, threads, rounds, latency)
+}
