@@ -7,7 +7,9 @@
 namespace agentinfer {
 namespace {
 
-Napi::Value field(const Napi::Object& object, const char* key) { return object.Get(key); }
+Napi::Value field(const Napi::Object& object, const char* key) {
+  return object.Get(key);
+}
 
 [[noreturn]] void wrong(const char* key, const char* expected) {
   fail(ErrorCode::kInvalidArgument, key, ": expected ", expected);

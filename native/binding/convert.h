@@ -1,6 +1,6 @@
 #pragma once
-// Between JavaScript values and C++ ones. Reading checks what would be unsafe in memory (types, lengths, ranges) and throws
-// Error; everything else was checked in TypeScript.
+// Between JavaScript values and C++ ones. Reading checks what would be unsafe in memory (types, lengths,
+// ranges) and throws Error; everything else was checked in TypeScript.
 
 #include <napi.h>
 
@@ -37,7 +37,8 @@ double number_field(const Napi::Object& object, const char* key, double fallback
 int64_t integer_field(const Napi::Object& object, const char* key, int64_t fallback);
 std::string string_field(const Napi::Object& object, const char* key, const std::string& fallback);
 bool bool_field(const Napi::Object& object, const char* key, bool fallback);
-std::vector<int32_t> int32_array_field(const Napi::Object& object, const char* key);  // Int32Array; empty when absent
+std::vector<int32_t> int32_array_field(const Napi::Object& object,
+                                       const char* key);  // Int32Array; empty when absent
 std::vector<double> float64_array_field(const Napi::Object& object, const char* key);
 
 std::vector<int32_t> int32_array(const Napi::Value& value, const char* what);

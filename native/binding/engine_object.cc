@@ -43,17 +43,20 @@ EngineOptions engine_options(const Napi::Object& object) {
   options.device_timeout_ms = static_cast<int>(number_field(object, "deviceTimeout", 120) * 1000);
   options.threads = static_cast<int>(integer_field(object, "threads", 0));
   options.isa = string_field(object, "isa", "");
-  options.tensor_parallel = static_cast<int>(integer_field(object, "tensorParallel", options.tensor_parallel));
+  options.tensor_parallel =
+      static_cast<int>(integer_field(object, "tensorParallel", options.tensor_parallel));
   options.weights = weight_format(string_field(object, "weights", "bf16"));
   options.kv_dtype = kv_dtype(string_field(object, "kvDtype", "f16"));
   options.max_context = integer_field(object, "maxContext", 0);
   options.kv_tokens = integer_field(object, "kvTokens", 0);
   options.host_kv_bytes = static_cast<size_t>(integer_field(object, "hostKvBytes", 0));
   options.block_size = static_cast<int>(integer_field(object, "blockSize", 0));
-  options.max_batch_tokens = static_cast<int>(integer_field(object, "maxBatchTokens", options.max_batch_tokens));
+  options.max_batch_tokens =
+      static_cast<int>(integer_field(object, "maxBatchTokens", options.max_batch_tokens));
   options.max_sequences = static_cast<int>(integer_field(object, "maxSequences", options.max_sequences));
   options.speculate = object.Get("speculation").IsObject();
-  if (options.speculate) options.speculation = speculator_options(object.Get("speculation").As<Napi::Object>());
+  if (options.speculate)
+    options.speculation = speculator_options(object.Get("speculation").As<Napi::Object>());
   return options;
 }
 
@@ -68,7 +71,8 @@ SpeculationSpec speculation_spec(const Napi::Object& object) {
   spec.origin.run = string_field(object, "run", "");
   spec.origin.role = string_field(object, "role", "");
   spec.origin.query = string_field(object, "query", "");
-  for (const double value : float64_array_field(object, "vector")) spec.origin.vector.push_back(static_cast<float>(value));
+  for (const double value : float64_array_field(object, "vector"))
+    spec.origin.vector.push_back(static_cast<float>(value));
   return spec;
 }
 
@@ -78,9 +82,12 @@ SamplingParams sampling_params(const Napi::Object& object) {
   params.top_k = static_cast<int>(integer_field(object, "topK", params.top_k));
   params.top_p = static_cast<float>(number_field(object, "topP", params.top_p));
   params.min_p = static_cast<float>(number_field(object, "minP", params.min_p));
-  params.repetition_penalty = static_cast<float>(number_field(object, "repetitionPenalty", params.repetition_penalty));
-  params.presence_penalty = static_cast<float>(number_field(object, "presencePenalty", params.presence_penalty));
-  params.frequency_penalty = static_cast<float>(number_field(object, "frequencyPenalty", params.frequency_penalty));
+  params.repetition_penalty =
+      static_cast<float>(number_field(object, "repetitionPenalty", params.repetition_penalty));
+  params.presence_penalty =
+      static_cast<float>(number_field(object, "presencePenalty", params.presence_penalty));
+  params.frequency_penalty =
+      static_cast<float>(number_field(object, "frequencyPenalty", params.frequency_penalty));
   params.allowed_ids = int32_array_field(object, "allowedIds");
   params.stop_ids = int32_array_field(object, "stopIds");
   params.min_tokens = integer_field(object, "minTokens", 0);
@@ -91,8 +98,10 @@ SamplingParams sampling_params(const Napi::Object& object) {
   const std::vector<int32_t> bias_ids = int32_array_field(object, "biasIds");
   const std::vector<double> bias = float64_array_field(object, "bias");
   if (bias.size() != bias_ids.size())
-    fail(ErrorCode::kInvalidArgument, "bias: expected as many values as biasIds (", bias_ids.size(), "), got ", bias.size());
-  for (size_t i = 0; i < bias.size(); ++i) params.logit_bias.push_back({bias_ids[i], static_cast<float>(bias[i])});
+    fail(ErrorCode::kInvalidArgument, "bias: expected as many values as biasIds (", bias_ids.size(),
+         "), got ", bias.size());
+  for (size_t i = 0; i < bias.size(); ++i)
+    params.logit_bias.push_back({bias_ids[i], static_cast<float>(bias[i])});
   return params;
 }
 
@@ -100,7 +109,8 @@ template <size_t stride>
 std::vector<int32_t> records(const Napi::Object& object, const char* key) {
   std::vector<int32_t> values = int32_array_field(object, key);
   if (values.size() % stride != 0)
-    fail(ErrorCode::kInvalidArgument, key, ": expected records of ", stride, " values, got ", values.size(), " values");
+    fail(ErrorCode::kInvalidArgument, key, ": expected records of ", stride, " values, got ", values.size(),
+         " values");
   return values;
 }
 
@@ -122,8 +132,10 @@ Napi::Function EngineObject::define(Napi::Env env) {
 
 EngineObject::EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineObject>(info) {
   guarded(info.Env(), [&] {
-    if (!info[0].IsObject() || !info[1].IsFunction()) fail(ErrorCode::kInvalidArgument, "NativeEngine(options, callback)");
-    thread_ = EngineThread::start(info.Env(), info[1].As<Napi::Function>(), engine_options(info[0].As<Napi::Object>()));
+    if (!info[0].IsObject() || !info[1].IsFunction())
+      fail(ErrorCode::kInvalidArgument, "NativeEngine(options, callback)");
+    thread_ = EngineThread::start(info.Env(), info[1].As<Napi::Function>(),
+                                  engine_options(info[0].As<Napi::Object>()));
   });
 }
 
@@ -142,7 +154,8 @@ Napi::Value EngineObject::add(const Napi::CallbackInfo& info) {
     spec.tokens = int32_array_field(object, "tokens");
     spec.max_tokens = integer_field(object, "maxTokens", 0);
     spec.sampling = sampling_params(object.Get("sampling").As<Napi::Object>());
-    if (object.Get("speculation").IsObject()) spec.speculation = speculation_spec(object.Get("speculation").As<Napi::Object>());
+    if (object.Get("speculation").IsObject())
+      spec.speculation = speculation_spec(object.Get("speculation").As<Napi::Object>());
     thread_->add(std::move(spec));
     return info.Env().Undefined();
   });

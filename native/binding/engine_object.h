@@ -1,15 +1,16 @@
 #pragma once
-// `NativeEngine` in lib/native.ts: an engine on its own thread. Every call returns at once; what happens comes back through
-// the one callback given at construction, in order:
+// `NativeEngine` in lib/native.ts: an engine on its own thread. Every call returns at once; what happens
+// comes back through the one callback given at construction, in order:
 //   callback('progress', {done, total})   while loading
 //   callback('opened', info) | callback('failed', error)
 //   callback('rejected', {id, error})     add() refused a sequence
 //   callback('result', result)            one for each step()
 //   callback('closed')                    the last event; everything is freed
 //
-// Lifetime: the thread-safe function is the link to JavaScript. It is released by the job that ends the engine, or, when the
-// environment goes away first (worker terminated, process exit), by the cleanup hook, which stops the thread and waits for the
-// step in flight. The object itself owns nothing that outlives `close`.
+// Lifetime: the thread-safe function is the link to JavaScript. It is released by the job that ends the
+// engine, or, when the environment goes away first (worker terminated, process exit), by the cleanup hook,
+// which stops the thread and waits for the step in flight. The object itself owns nothing that outlives
+// `close`.
 
 #include <napi.h>
 

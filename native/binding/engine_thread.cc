@@ -7,16 +7,17 @@
 
 namespace agentinfer {
 
-std::shared_ptr<EngineThread> EngineThread::start(Napi::Env env, Napi::Function callback, EngineOptions options) {
+std::shared_ptr<EngineThread> EngineThread::start(Napi::Env env, Napi::Function callback,
+                                                  EngineOptions options) {
   std::shared_ptr<EngineThread> made(new EngineThread);
   made->env_ = env;
   made->link_ = Link::New(
       env, callback, "agentinfer engine", 0, 1, nullptr,
       [](Napi::Env, EngineThread* thread, std::nullptr_t*) {
-        // The link is gone: nothing calls JavaScript any more, and the thread (if it still runs) is about to end.
+        // The link is gone: nothing calls JavaScript any more, and the thread (if it still runs) is about to
+        // end.
         const std::shared_ptr<EngineThread> last = std::exchange(thread->self_, nullptr);
-        if (thread->env_ != nullptr)
-          napi_remove_env_cleanup_hook(thread->env_, environment_hook, thread);
+        if (thread->env_ != nullptr) napi_remove_env_cleanup_hook(thread->env_, environment_hook, thread);
       },
       made.get());
   made->linked_ = true;
@@ -34,9 +35,12 @@ EngineThread::~EngineThread() {
   worker_.reset();
 }
 
-void EngineThread::environment_hook(void* self) { static_cast<EngineThread*>(self)->environment_ends(); }
+void EngineThread::environment_hook(void* self) {
+  static_cast<EngineThread*>(self)->environment_ends();
+}
 
-// The environment goes away with the engine still open: wait for the step in flight, free everything, let go of JavaScript.
+// The environment goes away with the engine still open: wait for the step in flight, free everything, let go
+// of JavaScript.
 void EngineThread::environment_ends() {
   env_ = nullptr;
   abort_load_ = true;
@@ -174,8 +178,8 @@ void EngineThread::call_js(Napi::Env env, Napi::Function callback, std::nullptr_
   try {
     (*owned)(env, callback);
   } catch (const Napi::Error& error) {
-    // The listener threw, or the environment (a terminated worker) runs no JavaScript any more and nobody is left to tell:
-    // then the macro NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS makes this do nothing.
+    // The listener threw, or the environment (a terminated worker) runs no JavaScript any more and nobody is
+    // left to tell: then the macro NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS makes this do nothing.
     error.ThrowAsJavaScriptException();
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
-// The engine's thread and its link to JavaScript, apart from any JavaScript object so that either may go first.
+// The engine's thread and its link to JavaScript, apart from any JavaScript object so that either may go
+// first.
 
 #include <napi.h>
 
@@ -48,11 +49,12 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
   std::atomic<bool> abort_load_{false};
   std::unique_ptr<LoadedEngine> engine_;  // engine thread only
   std::mutex link_mutex_;
-  Link link_;                             // guarded by link_mutex_
-  bool linked_ = false;                   // guarded by link_mutex_
-  napi_env env_ = nullptr;                // JavaScript thread; null after the environment ended
-  std::shared_ptr<EngineThread> self_;    // keeps this alive until its last event was delivered; JavaScript thread
-  std::unique_ptr<Worker> worker_;        // last: it uses everything above
+  Link link_;               // guarded by link_mutex_
+  bool linked_ = false;     // guarded by link_mutex_
+  napi_env env_ = nullptr;  // JavaScript thread; null after the environment ended
+  std::shared_ptr<EngineThread>
+      self_;                        // keeps this alive until its last event was delivered; JavaScript thread
+  std::unique_ptr<Worker> worker_;  // last: it uses everything above
 };
 
 }  // namespace agentinfer

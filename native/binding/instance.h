@@ -1,6 +1,6 @@
 #pragma once
-// What one Node environment (the main thread, or a worker_thread) holds: its class constructors. No state is shared between
-// environments.
+// What one Node environment (the main thread, or a worker_thread) holds: its class constructors. No state is
+// shared between environments.
 
 #include <napi.h>
 

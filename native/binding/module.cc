@@ -40,7 +40,8 @@ Inspection inspect_folder(const EngineOptions& options) {
   check_tensors(found.config, checkpoint);
   for (const std::string& name : checkpoint.names()) {
     const TensorView& tensor = *checkpoint.find(name);
-    found.tensors.push_back({name, std::string(dtype_name(tensor.dtype)), shape_string(tensor.shape), tensor.data.size()});
+    found.tensors.push_back(
+        {name, std::string(dtype_name(tensor.dtype)), shape_string(tensor.shape), tensor.data.size()});
   }
   return found;
 }
@@ -89,7 +90,9 @@ Napi::Value limits(const Napi::CallbackInfo& info) {
     const int samples = static_cast<int>(integer_field(options, "samples", 5));
     return run_task<MachineLimits>(
         info.Env(),
-        [threads, samples, isa = string_field(options, "isa", "")] { return measure_limits(threads, isa, samples); },
+        [threads, samples, isa = string_field(options, "isa", "")] {
+          return measure_limits(threads, isa, samples);
+        },
         [](Napi::Env env, MachineLimits& measured) -> Napi::Value {
           Napi::Object object = Napi::Object::New(env);
           object["readBytesPerSecond"] = measured.read_bytes_per_s;
@@ -121,5 +124,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace agentinfer
 
-static Napi::Object initialise_module(Napi::Env env, Napi::Object exports) { return agentinfer::initialise(env, exports); }
+static Napi::Object initialise_module(Napi::Env env, Napi::Object exports) {
+  return agentinfer::initialise(env, exports);
+}
 NODE_API_MODULE(agentinfer, initialise_module)

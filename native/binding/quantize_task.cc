@@ -69,7 +69,9 @@ class QuantizeTask final : public Napi::AsyncProgressWorker<Progress> {
     promise_.Resolve(result);
   }
 
-  void OnError(const Napi::Error& error) override { promise_.Reject(to_js_error(Env(), code_, error.Message()).Value()); }
+  void OnError(const Napi::Error& error) override {
+    promise_.Reject(to_js_error(Env(), code_, error.Message()).Value());
+  }
 
   Napi::Promise::Deferred promise_;
   std::string source_, target_, code_;
@@ -84,11 +86,13 @@ Napi::Value quantize(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object options = info[0].As<Napi::Object>();
     const auto aborted = std::make_shared<std::atomic<bool>>(false);
-    auto* task = new QuantizeTask(info[1].As<Napi::Function>(), string_field(options, "source", ""), string_field(options, "target", ""),
+    auto* task = new QuantizeTask(info[1].As<Napi::Function>(), string_field(options, "source", ""),
+                                  string_field(options, "target", ""),
                                   static_cast<int>(integer_field(options, "threads", 0)), aborted);
     Napi::Object handle = Napi::Object::New(info.Env());
     handle["done"] = task->promise();
-    handle["abort"] = Napi::Function::New(info.Env(), [aborted](const Napi::CallbackInfo&) { aborted->store(true); });
+    handle["abort"] =
+        Napi::Function::New(info.Env(), [aborted](const Napi::CallbackInfo&) { aborted->store(true); });
     task->Queue();
     return handle;
   });

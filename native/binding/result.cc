@@ -12,9 +12,13 @@ Napi::Array names(Napi::Env env, const Names& list) {
   return array;
 }
 
-Napi::Value ints(Napi::Env env, const std::vector<int32_t>& values) { return to_int32_array(env, values.data(), values.size()); }
+Napi::Value ints(Napi::Env env, const std::vector<int32_t>& values) {
+  return to_int32_array(env, values.data(), values.size());
+}
 
-double number(size_t value) { return static_cast<double>(value); }
+double number(size_t value) {
+  return static_cast<double>(value);
+}
 
 }  // namespace
 
@@ -143,7 +147,8 @@ Napi::Object contract(Napi::Env env) {
   object["draftMemory"] = names(env, kDraftMemory);
   object["phases"] = names(env, kPhases);
   std::vector<std::string> sources;
-  for (int kind = 0; kind < kSourceKinds; ++kind) sources.emplace_back(source_kind_name(static_cast<SourceKind>(kind)));
+  for (int kind = 0; kind < kSourceKinds; ++kind)
+    sources.emplace_back(source_kind_name(static_cast<SourceKind>(kind)));
   object["draftSources"] = names(env, sources);
   return object;
 }

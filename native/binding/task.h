@@ -18,7 +18,10 @@ class Task final : public Napi::AsyncWorker {
   using Work = std::function<Result()>;
   using Convert = std::function<Napi::Value(Napi::Env, Result&)>;
   Task(Napi::Env env, Work work, Convert convert)
-      : Napi::AsyncWorker(env), promise_(Napi::Promise::Deferred::New(env)), work_(std::move(work)), convert_(std::move(convert)) {}
+      : Napi::AsyncWorker(env),
+        promise_(Napi::Promise::Deferred::New(env)),
+        work_(std::move(work)),
+        convert_(std::move(convert)) {}
 
   Napi::Promise promise() const { return promise_.Promise(); }
 
@@ -59,7 +62,8 @@ class Task final : public Napi::AsyncWorker {
 
 // Starts the work; the task deletes itself.
 template <typename Result>
-Napi::Value run_task(Napi::Env env, typename Task<Result>::Work work, typename Task<Result>::Convert convert) {
+Napi::Value run_task(Napi::Env env, typename Task<Result>::Work work,
+                     typename Task<Result>::Convert convert) {
   auto* task = new Task<Result>(env, std::move(work), std::move(convert));
   const Napi::Promise promise = task->promise();
   task->Queue();

@@ -46,7 +46,9 @@ Napi::Value maybe_id(Napi::Env env, std::optional<int32_t> id) {
   return id ? static_cast<Napi::Value>(Napi::Number::New(env, *id)) : env.Null();
 }
 
-const Handle& handle_of(const Napi::CallbackInfo& info) { return *info[0].As<Napi::External<Handle>>().Data(); }
+const Handle& handle_of(const Napi::CallbackInfo& info) {
+  return *info[0].As<Napi::External<Handle>>().Data();
+}
 
 Napi::Value wrap(Napi::Env env, Napi::FunctionReference& constructor, Handle tokenizer) {
   return constructor.New({Napi::External<Handle>::New(env, &tokenizer)});
@@ -83,7 +85,9 @@ Napi::Value TokenizerObject::open(const Napi::CallbackInfo& info) {
     const std::string folder = utf8(info[0], "folder");
     return run_task<Handle>(
         info.Env(), [folder] { return Handle(Tokenizer::open(folder)); },
-        [](Napi::Env env, Handle& tokenizer) { return wrap(env, Instance::of(env).tokenizer, std::move(tokenizer)); });
+        [](Napi::Env env, Handle& tokenizer) {
+          return wrap(env, Instance::of(env).tokenizer, std::move(tokenizer));
+        });
   });
 }
 
@@ -98,8 +102,12 @@ Napi::Value TokenizerObject::encode_async(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     return run_task<std::vector<int32_t>>(
         info.Env(),
-        [tokenizer = tokenizer_, segments = read_segments(info[0])] { return encode_segments(*tokenizer, segments); },
-        [](Napi::Env env, std::vector<int32_t>& ids) -> Napi::Value { return to_int32_array(env, ids.data(), ids.size()); });
+        [tokenizer = tokenizer_, segments = read_segments(info[0])] {
+          return encode_segments(*tokenizer, segments);
+        },
+        [](Napi::Env env, std::vector<int32_t>& ids) -> Napi::Value {
+          return to_int32_array(env, ids.data(), ids.size());
+        });
   });
 }
 
@@ -115,18 +123,21 @@ Napi::Value TokenizerObject::decode(const Napi::CallbackInfo& info) {
 Napi::Value TokenizerObject::detokenizer(const Napi::CallbackInfo& info) {
   Handle tokenizer = tokenizer_;
   return Instance::of(info.Env())
-      .detokenizer.New({Napi::External<Handle>::New(info.Env(), &tokenizer),
-                        Napi::Boolean::New(info.Env(), info[0].IsBoolean() && info[0].As<Napi::Boolean>().Value())});
+      .detokenizer.New(
+          {Napi::External<Handle>::New(info.Env(), &tokenizer),
+           Napi::Boolean::New(info.Env(), info[0].IsBoolean() && info[0].As<Napi::Boolean>().Value())});
 }
 
 Napi::Value TokenizerObject::piece(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::String::New(info.Env(), std::string(tokenizer_->piece(info[0].As<Napi::Number>().Int32Value())));
+    return Napi::String::New(info.Env(),
+                             std::string(tokenizer_->piece(info[0].As<Napi::Number>().Int32Value())));
   });
 }
 
 Napi::Value TokenizerObject::token_id(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return maybe_id(info.Env(), tokenizer_->token_id(utf8(info[0], "piece"))); });
+  return guarded(info.Env(),
+                 [&] { return maybe_id(info.Env(), tokenizer_->token_id(utf8(info[0], "piece"))); });
 }
 
 Napi::Value TokenizerObject::facts(const Napi::CallbackInfo& info) {
@@ -149,7 +160,8 @@ Napi::Function DetokenizerObject::define(Napi::Env env) {
                      });
 }
 
-DetokenizerObject::DetokenizerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DetokenizerObject>(info) {
+DetokenizerObject::DetokenizerObject(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<DetokenizerObject>(info) {
   guarded(info.Env(), [&] {
     require_external(info);
     tokenizer_ = handle_of(info);
@@ -168,7 +180,8 @@ Napi::Value DetokenizerObject::push(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value DetokenizerObject::flush(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::String::New(info.Env(), detokenizer_->flush()); });
+  return guarded(info.Env(),
+                 [&]() -> Napi::Value { return Napi::String::New(info.Env(), detokenizer_->flush()); });
 }
 
 }  // namespace agentinfer

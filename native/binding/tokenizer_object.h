@@ -1,6 +1,6 @@
 #pragma once
-// `NativeTokenizer` in lib/native.ts. Opening, and encoding more than a few kilobytes, run on a thread of the pool and give a
-// promise; short texts are encoded at once.
+// `NativeTokenizer` in lib/native.ts. Opening, and encoding more than a few kilobytes, run on a thread of the
+// pool and give a promise; short texts are encoded at once.
 
 #include <napi.h>
 

@@ -34,10 +34,10 @@ struct Offer {
 struct StepLoad {
   int tokens = 0;    // rows without drafts: decoding sequences, and prefill chunks
   double yield = 0;  // tokens emitted without drafts: the decoding sequences. > 0 where there are offers
-  // Part of the step time that drafts do not change beside that of the rows: reading the context; less what is not
-  // to count, such as the rows of a prefill. > -(time of the rows).
+  // Part of the step time that drafts do not change beside that of the rows: reading the context; less what
+  // is not to count, such as the rows of a prefill. > -(time of the rows).
   double fixed_seconds = 0;
-  int room = 0;              // rows that drafts may take, padding included
+  int room = 0;  // rows that drafts may take, padding included
 };
 
 class Admission {

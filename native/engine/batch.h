@@ -1,6 +1,6 @@
 #pragma once
-// One step's rows while they are put together and run: which sequences take part, and the flat arrays the backend reads.
-// All storage is taken at construction; building a batch allocates nothing. One thread.
+// One step's rows while they are put together and run: which sequences take part, and the flat arrays the
+// backend reads. All storage is taken at construction; building a batch allocates nothing. One thread.
 
 #include <cstdint>
 #include <span>
@@ -13,16 +13,16 @@ namespace agentinfer {
 
 struct BatchEntry {
   Sequence* sequence = nullptr;
-  int outcome = 0;          // index of its outcome record
-  int64_t begin = 0;        // first position computed in this step
-  int known_rows = 0;       // rows of tokens that are certain
+  int outcome = 0;                  // index of its outcome record
+  int64_t begin = 0;                // first position computed in this step
+  int known_rows = 0;               // rows of tokens that are certain
   bool wants_logits = false;        // the known rows reach the last known token
   int draft_limit = 0;              // tokens that may be drafted for it
   int draft_begin = 0, drafts = 0;  // its drafted tokens in Batch::drafts(), rows behind the known ones
-  int first_logit = 0;      // index of its first logit row
+  int first_logit = 0;              // index of its first logit row
   // Filled by verification:
   int emitted = 0, accepted = 0;
-  bool done = false;        // no further row of it counts
+  bool done = false;  // no further row of it counts
   FinishReason finish = FinishReason::kNone;
   int error = -1;
 
@@ -39,7 +39,8 @@ class Batch {
   bool full() const { return room() == 0 || entries_.size() == max_sequences_; }
   // REQUIRES room for the entry's known rows. It has no drafts yet.
   void add(const BatchEntry& entry);
-  // Puts drafted tokens (copied) behind the entry's known rows. REQUIRES room for them; once for an entry of this batch.
+  // Puts drafted tokens (copied) behind the entry's known rows. REQUIRES room for them; once for an entry of
+  // this batch.
   void set_drafts(BatchEntry& entry, std::span<const int32_t> drafts);
   int rows() const { return rows_; }
   std::span<BatchEntry> entries() { return entries_; }

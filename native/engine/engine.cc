@@ -21,7 +21,18 @@ void set(StepResult& result, int outcome, size_t field, int32_t value) {
 }
 
 // Positions in kOutcome.
-enum Field : size_t { kSequence, kKind, kComputed, kEmitted, kFinish, kDrafted, kAccepted, kBlocks, kCachedTokens, kErrorIndex };
+enum Field : size_t {
+  kSequence,
+  kKind,
+  kComputed,
+  kEmitted,
+  kFinish,
+  kDrafted,
+  kAccepted,
+  kBlocks,
+  kCachedTokens,
+  kErrorIndex
+};
 
 }  // namespace
 
@@ -46,11 +57,13 @@ Engine::~Engine() {
 void Engine::add(SequenceSpec spec) {
   if (spec.tokens.empty()) fail(ErrorCode::kInvalidArgument, "a prompt needs at least one token, got none");
   if (static_cast<int64_t>(spec.tokens.size()) >= max_context_)
-    fail(ErrorCode::kInvalidArgument, "a prompt of ", spec.tokens.size(), " tokens leaves no room in a context of ", max_context_);
+    fail(ErrorCode::kInvalidArgument, "a prompt of ", spec.tokens.size(),
+         " tokens leaves no room in a context of ", max_context_);
   for (int32_t token : spec.tokens)
     if (token < 0 || token >= vocabulary_)
       fail(ErrorCode::kInvalidArgument, "token ", token, " is outside the vocabulary [0, ", vocabulary_, ")");
-  if (spec.max_tokens < 1) fail(ErrorCode::kInvalidArgument, "max_tokens must be at least 1, got ", spec.max_tokens);
+  if (spec.max_tokens < 1)
+    fail(ErrorCode::kInvalidArgument, "max_tokens must be at least 1, got ", spec.max_tokens);
   validate(spec.sampling, vocabulary_);
   const int32_t id = spec.id;
   if (sequences_.contains(id)) fail(ErrorCode::kInvalidArgument, "sequence id ", id, " is in use");
@@ -115,8 +128,9 @@ void Engine::apply(const StepPlan& plan) {
   for (int32_t id : plan.preempt)
     if (Sequence* sequence = find(id)) release(*sequence);
   for (size_t i = 0; i + kPlanRetain.size() <= plan.retain.size(); i += kPlanRetain.size())
-    index_.retain(static_cast<OwnerId>(plan.retain[i]),
-                  {.retention_class = static_cast<uint8_t>(plan.retain[i + 1]), .expiry = plan.retain[i + 2]});
+    index_.retain(
+        static_cast<OwnerId>(plan.retain[i]),
+        {.retention_class = static_cast<uint8_t>(plan.retain[i + 1]), .expiry = plan.retain[i + 2]});
 }
 
 void Engine::reserve(const StepPlan& plan, StepResult& result) {
@@ -138,9 +152,10 @@ void Engine::reserve(const StepPlan& plan, StepResult& result) {
   }
 }
 
-// Finds room for a sequence's rows and puts it into the batch. Its blocks are its own from here on; if the step fails later they
-// are merely unused.
-OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome, StepResult& result) {
+// Finds room for a sequence's rows and puts it into the batch. Its blocks are its own from here on; if the
+// step fails later they are merely unused.
+OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome,
+                         StepResult& result) {
   Reservation reservation(index_);
   int64_t computed = sequence.computed();
   if (!sequence.started) {
@@ -162,12 +177,14 @@ OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double
   entry.wants_logits = entry.known_rows == missing;
 
   const int64_t context_left = max_context_ - sequence.known() - 1;
-  const int64_t output_left = sequence.max_tokens - sequence.outputs() - 1;  // the sampled token itself is not drafted
+  const int64_t output_left =
+      sequence.max_tokens - sequence.outputs() - 1;  // the sampled token itself is not drafted
   if (entry.wants_logits)
     entry.draft_limit = static_cast<int>(
         std::max<int64_t>(0, std::min<int64_t>({draft_limit, kMaxDraftTokens, context_left, output_left})));
 
-  if (take_room(reservation, sequence, computed + entry.known_rows, now) != Room::kTaken) return OutcomeKind::kDeferred;
+  if (take_room(reservation, sequence, computed + entry.known_rows, now) != Room::kTaken)
+    return OutcomeKind::kDeferred;
 
   reservation.commit(sequence.table);
   run_moves();
@@ -186,7 +203,8 @@ OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double
 }
 
 Room Engine::take_room(Reservation& reservation, Sequence& sequence, int64_t tokens, double now) {
-  const int count = sequence.started ? sequence.table.blocks_needed(tokens) : reservation.blocks_needed(tokens);
+  const int count =
+      sequence.started ? sequence.table.blocks_needed(tokens) : reservation.blocks_needed(tokens);
   Room room = reservation.take(count, now);
   if (room == Room::kCopying) {
     run_moves();
@@ -195,24 +213,26 @@ Room Engine::take_room(Reservation& reservation, Sequence& sequence, int64_t tok
   return room;
 }
 
-// Issues the host tier's copies. They may be reported complete at once: the backend orders them before whatever the next step
-// writes to the same blocks (Backend::block_to_host).
+// Issues the host tier's copies. They may be reported complete at once: the backend orders them before
+// whatever the next step writes to the same blocks (Backend::block_to_host).
 void Engine::run_moves() {
   moves_.clear();
   index_.take_moves(moves_);
   for (const HostMove& move : moves_) {
-    if (move.to_host) decoder_.block_to_host(move.block, move.slot);
-    else decoder_.block_from_host(move.slot, move.block);
+    if (move.to_host)
+      decoder_.block_to_host(move.block, move.slot);
+    else
+      decoder_.block_from_host(move.slot, move.block);
     index_.complete(move.id);
   }
 }
 
 void Engine::explain_miss(const Sequence& sequence, StepResult& result) {
   constexpr uint64_t kNobodys = 0;
-  const MissReport miss = index_.explain(sequence.salt, std::span(sequence.tokens).first(sequence.tokens.size() - 1),
-                                         std::span(&kNobodys, 1));
-  result.misses.insert(result.misses.end(), {sequence.id, static_cast<int32_t>(miss.cause), static_cast<int32_t>(miss.index),
-                                             miss.token, miss.indexed});
+  const MissReport miss = index_.explain(
+      sequence.salt, std::span(sequence.tokens).first(sequence.tokens.size() - 1), std::span(&kNobodys, 1));
+  result.misses.insert(result.misses.end(), {sequence.id, static_cast<int32_t>(miss.cause),
+                                             static_cast<int32_t>(miss.index), miss.token, miss.indexed});
 }
 
 // Drafts come last and take only what is left: rows of the batch, and blocks.
@@ -229,15 +249,19 @@ void Engine::draft(double now, StepResult& result) {
 }
 
 // The part of the draft that is valid and finds room.
-std::span<const int32_t> Engine::make_room(const BatchEntry& entry, std::span<const int32_t> draft, double now) {
-  const auto foreign = std::find_if(draft.begin(), draft.end(), [&](int32_t token) { return token < 0 || token >= vocabulary_; });
+std::span<const int32_t> Engine::make_room(const BatchEntry& entry, std::span<const int32_t> draft,
+                                           double now) {
+  const auto foreign = std::find_if(draft.begin(), draft.end(),
+                                    [&](int32_t token) { return token < 0 || token >= vocabulary_; });
   int64_t size = std::min<int64_t>({foreign - draft.begin(), entry.draft_limit, batch_.room()});
   Sequence& sequence = *entry.sequence;
   const int64_t known = entry.begin + entry.known_rows;
   if (sequence.table.blocks_needed(known + size) > 0) {
     Reservation reservation(index_);
-    if (take_room(reservation, sequence, known + size, now) == Room::kTaken) reservation.commit(sequence.table);
-    else size = std::min(size, sequence.table.capacity() - known);
+    if (take_room(reservation, sequence, known + size, now) == Room::kTaken)
+      reservation.commit(sequence.table);
+    else
+      size = std::min(size, sequence.table.capacity() - known);
   }
   return draft.first(static_cast<size_t>(size));
 }
@@ -290,7 +314,8 @@ void Engine::commit_entry(BatchEntry& entry, StepResult& result) {
   }
 }
 
-// The forward pass failed: which rows were written is unknown, so the sequences of the step end and share nothing of it.
+// The forward pass failed: which rows were written is unknown, so the sequences of the step end and share
+// nothing of it.
 void Engine::fail_batch(const Error& error, StepResult& result) {
   StepResult discarded;
   verifier_.finish(discarded);
@@ -326,9 +351,13 @@ void Engine::probe(const StepPlan& plan, StepResult& result) {
     uint32_t group = 2166136261u ^ static_cast<uint32_t>(from) ^ static_cast<uint32_t>(sequence->salt);
     for (size_t i = from; i < std::min(tokens.size(), from + static_cast<size_t>(block)); ++i)
       group = (group ^ static_cast<uint32_t>(tokens[i])) * 16777619u;
-    const std::array<int32_t, kProbe.size()> report{
-        id, static_cast<int32_t>(match.tokens + match.partial_tokens), match.pinned, match.evictable, match.host,
-        static_cast<int32_t>(blocks - match.device()), static_cast<int32_t>(group)};
+    const std::array<int32_t, kProbe.size()> report{id,
+                                                    static_cast<int32_t>(match.tokens + match.partial_tokens),
+                                                    match.pinned,
+                                                    match.evictable,
+                                                    match.host,
+                                                    static_cast<int32_t>(blocks - match.device()),
+                                                    static_cast<int32_t>(group)};
     if (std::exchange(sequence->probed, report) != report)
       result.probes.insert(result.probes.end(), report.begin(), report.end());
     listed_.push_back({.tokens = tokens, .cursor = &sequence->cursor});
@@ -340,15 +369,20 @@ void Engine::probe(const StepPlan& plan, StepResult& result) {
 }
 
 void Engine::report_pool(StepResult& result) const {
-  result.pool = {pool_.total(),        pool_.free_count(),          pool_.cached_count(),
-                 pool_.used_count(),   index_.host().total(),       index_.host().free_count(),
+  result.pool = {pool_.total(),
+                 pool_.free_count(),
+                 pool_.cached_count(),
+                 pool_.used_count(),
+                 index_.host().total(),
+                 index_.host().free_count(),
                  static_cast<int32_t>(index_.stats().evicted)};
 }
 
 void Engine::check() const {
   index_.check();
   for (const auto& [id, sequence] : sequences_)
-    ensure(sequence->started || sequence->table.blocks().empty(), "sequence ", id, " holds blocks before its start");
+    ensure(sequence->started || sequence->table.blocks().empty(), "sequence ", id,
+           " holds blocks before its start");
 }
 
 }  // namespace agentinfer

@@ -1,6 +1,7 @@
 #pragma once
-// Runs steps: reserve -> draft -> forward -> verify -> commit. Owns the sequences, the KV blocks and their index; decides
-// nothing (the plan comes from TypeScript). One thread calls everything, the one that made the backend.
+// Runs steps: reserve -> draft -> forward -> verify -> commit. Owns the sequences, the KV blocks and their
+// index; decides nothing (the plan comes from TypeScript). One thread calls everything, the one that made the
+// backend.
 
 #include <chrono>
 #include <cstdint>
@@ -25,20 +26,24 @@ namespace agentinfer {
 
 class Engine {
  public:
-  // `decoder` is borrowed. The pool has the decoder's blocks and host blocks. Without `speculation` nothing is drafted.
+  // `decoder` is borrowed. The pool has the decoder's blocks and host blocks. Without `speculation` nothing
+  // is drafted.
   Engine(ForwardPass& decoder, int vocabulary, std::unique_ptr<Speculation> speculation);
   // What the live sequences generated so far is kept for others to draft from.
   ~Engine();
 
-  // Throws kInvalidArgument: empty prompt, token outside the vocabulary, id in use, prompt longer than the context, bad sampling.
+  // Throws kInvalidArgument: empty prompt, token outside the vocabulary, id in use, prompt longer than the
+  // context, bad sampling.
   void add(SequenceSpec spec);
   // Ends a sequence; what it computed stays cached. Unknown ids are ignored (it may have ended by itself).
   void remove(int32_t id);
-  // The session will not come back: its blocks lose their retention, and nobody drafts from its text any more.
+  // The session will not come back: its blocks lose their retention, and nobody drafts from its text any
+  // more.
   void forget_session(int64_t session);
 
-  // Never throws for what a sequence or the device did: that is in the result. A failure of the forward pass fails the
-  // sequences of the step and gives all their blocks back; a device failure also makes every later step fail.
+  // Never throws for what a sequence or the device did: that is in the result. A failure of the forward pass
+  // fails the sequences of the step and gives all their blocks back; a device failure also makes every later
+  // step fail.
   StepResult step(const StepPlan& plan);
 
   const BlockPool& pool() const { return pool_; }
@@ -51,7 +56,8 @@ class Engine {
 
   void apply(const StepPlan& plan);
   void reserve(const StepPlan& plan, StepResult& result);
-  OutcomeKind join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome, StepResult& result);
+  OutcomeKind join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome,
+                   StepResult& result);
   Room take_room(Reservation& reservation, Sequence& sequence, int64_t tokens, double now);
   void draft(double now, StepResult& result);
   std::span<const int32_t> make_room(const BatchEntry& entry, std::span<const int32_t> draft, double now);

@@ -16,7 +16,9 @@ constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kDefaultContexts = 4;  // full contexts the default KV pool has room for
 constexpr int kMaxLogitRows = 128;       // the head runs in parts of so many rows
 
-int64_t blocks_for(int64_t tokens, int block_size) { return (tokens + block_size - 1) / block_size; }
+int64_t blocks_for(int64_t tokens, int block_size) {
+  return (tokens + block_size - 1) / block_size;
+}
 
 void require_range(const char* name, int64_t value, int64_t low, int64_t high) {
   if (value < low || value > high)
@@ -25,7 +27,8 @@ void require_range(const char* name, int64_t value, int64_t low, int64_t high) {
 
 void check_options(const EngineOptions& options) {
   require_range("blockSize", options.block_size, 16, 256);
-  if (options.block_size % 16 != 0) fail(ErrorCode::kInvalidArgument, "blockSize must be a multiple of 16, got ", options.block_size);
+  if (options.block_size % 16 != 0)
+    fail(ErrorCode::kInvalidArgument, "blockSize must be a multiple of 16, got ", options.block_size);
   require_range("maxBatchTokens", options.max_batch_tokens, 16, 16384);
   require_range("maxSequences", options.max_sequences, 1, 1024);
   require_range("maxContext", options.max_context, 0, int64_t{1} << 24);
@@ -33,7 +36,8 @@ void check_options(const EngineOptions& options) {
   require_range("kvTokens", options.kv_tokens, 0, int64_t{1} << 30);
 }
 
-MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& options, const StepShape& shape, int64_t kv_tokens) {
+MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& options, const StepShape& shape,
+                             int64_t kv_tokens) {
   MemoryRequest request;
   request.ranks = options.tensor_parallel;
   request.int8 = options.weights == WeightFormat::kW8A8 || config.quantized_w8a8;
@@ -47,12 +51,14 @@ MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& opt
 }
 
 // The default pool takes at most half of what is left behind the weights and the workspace.
-int64_t default_kv_tokens(const ModelConfig& config, const EngineOptions& options, const StepShape& shape, size_t available) {
+int64_t default_kv_tokens(const ModelConfig& config, const EngineOptions& options, const StepShape& shape,
+                          size_t available) {
   const int64_t wished = kDefaultContexts * shape.max_context;
   if (available == 0) return wished;
   const size_t fixed = plan_memory(config, memory_request(config, options, shape, 0)).total;
   const size_t left = available > fixed ? (available - fixed) / 2 : 0;
-  const auto affordable = static_cast<int64_t>(left / kv_bytes_per_token(config, options.tensor_parallel, options.kv_dtype));
+  const auto affordable =
+      static_cast<int64_t>(left / kv_bytes_per_token(config, options.tensor_parallel, options.kv_dtype));
   return std::clamp(affordable, std::min<int64_t>(wished, shape.max_context), wished);
 }
 
@@ -76,8 +82,10 @@ uint64_t tokenizer_fingerprint(const std::filesystem::path& folder, int64_t voca
 
 void require_memory(const MemoryPlan& plan, size_t available, int ranks) {
   if (available != 0 && plan.total > available)
-    fail(ErrorCode::kOutOfMemory, ranks == 1 ? "the model needs " : "each rank of the model needs ", plan.total / 1000000, " MB, ", available / 1000000,
-         " MB are available; lower kvTokens, maxContext or maxBatchTokens, or use weights: 'int8'\n", memory_plan_text(plan));
+    fail(ErrorCode::kOutOfMemory, ranks == 1 ? "the model needs " : "each rank of the model needs ",
+         plan.total / 1000000, " MB, ", available / 1000000,
+         " MB are available; lower kvTokens, maxContext or maxBatchTokens, or use weights: 'int8'\n",
+         memory_plan_text(plan));
 }
 
 }  // namespace
@@ -87,14 +95,17 @@ EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& option
   check_shards(config, options.tensor_parallel);
   EngineSizes sizes;
   // A context above max_position_embeddings is the caller's choice: RoPE is not altered.
-  sizes.max_context = options.max_context != 0 ? options.max_context : std::min(config.max_position_embeddings, kDefaultContext);
+  sizes.max_context = options.max_context != 0 ? options.max_context
+                                               : std::min(config.max_position_embeddings, kDefaultContext);
   sizes.shape = {.max_rows = options.max_batch_tokens,
                  .max_sequences = options.max_sequences,
                  .max_logit_rows = std::min(options.max_batch_tokens, kMaxLogitRows),
                  .max_context = static_cast<int>(sizes.max_context)};
-  const int64_t tokens = options.kv_tokens != 0 ? options.kv_tokens : default_kv_tokens(config, options, sizes.shape, available);
+  const int64_t tokens =
+      options.kv_tokens != 0 ? options.kv_tokens : default_kv_tokens(config, options, sizes.shape, available);
   if (tokens < sizes.max_context)
-    fail(ErrorCode::kInvalidArgument, "kvTokens (", tokens, ") must hold at least one full context (maxContext ", sizes.max_context, ")");
+    fail(ErrorCode::kInvalidArgument, "kvTokens (", tokens,
+         ") must hold at least one full context (maxContext ", sizes.max_context, ")");
   // One block more than the tokens need: the copy of a partly filled block and its source exist side by side.
   sizes.blocks = static_cast<int>(blocks_for(tokens, options.block_size) + 1);
   const auto ranks = static_cast<size_t>(options.tensor_parallel);
@@ -109,7 +120,8 @@ EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& option
 
 MemoryPlan plan_memory(const ModelConfig& config, const EngineOptions& options, size_t available) {
   const EngineSizes sizes = resolve_sizes(config, options, available);
-  return plan_memory(config, memory_request(config, options, sizes.shape, int64_t{sizes.blocks} * options.block_size));
+  return plan_memory(
+      config, memory_request(config, options, sizes.shape, int64_t{sizes.blocks} * options.block_size));
 }
 
 LoadedEngine::LoadedEngine(const EngineOptions& wanted)
@@ -131,14 +143,17 @@ LoadedEngine::LoadedEngine(const EngineOptions& wanted)
                      .blocks = sizes.blocks,
                      .host_blocks = sizes.host_blocks});
   chip_ = devices_->info();
-  engine_ = std::make_unique<Engine>(*decoder_, static_cast<int>(config_.vocab_size), make_speculation(options));
+  engine_ =
+      std::make_unique<Engine>(*decoder_, static_cast<int>(config_.vocab_size), make_speculation(options));
 }
 
 std::unique_ptr<Speculation> LoadedEngine::make_speculation(const EngineOptions& options) {
   if (!options.speculate) return nullptr;
   SpeculatorOptions speculation = options.speculation;
   speculation.memory.store.fingerprint = tokenizer_fingerprint(options.folder, config_.vocab_size);
-  return std::make_unique<Speculator>(std::move(speculation), profile_step_cost(decoder_->leader(), decoder_->leader_weights()), options.max_sequences);
+  return std::make_unique<Speculator>(std::move(speculation),
+                                      profile_step_cost(decoder_->leader(), decoder_->leader_weights()),
+                                      options.max_sequences);
 }
 
 }  // namespace agentinfer

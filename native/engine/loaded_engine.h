@@ -1,6 +1,6 @@
 #pragma once
-// A model folder turned into a running engine: checks the files, plans the memory, makes devices, ranks and engine. Made, used
-// and destroyed on one thread, which is rank 0's.
+// A model folder turned into a running engine: checks the files, plans the memory, makes devices, ranks and
+// engine. Made, used and destroyed on one thread, which is rank 0's.
 
 #include <atomic>
 #include <cstdint>
@@ -23,22 +23,23 @@ namespace agentinfer {
 
 struct EngineOptions {
   std::filesystem::path folder;
-  std::string device = "cpu";      // 'cpu', 'auto', 'npu:0'
-  int device_timeout_ms = 120000;  // the longest wait for an NPU, or of a rank for the others, after which it counts as lost
-  int threads = 0;                 // CPU backend; 0: the cores this process may use
-  std::string isa;                 // CPU backend; empty: the best there is
-  int tensor_parallel = 1;         // ranks; on the CPU they share the threads, on NPUs there is one for each
+  std::string device = "cpu";  // 'cpu', 'auto', 'npu:0'
+  int device_timeout_ms =
+      120000;       // the longest wait for an NPU, or of a rank for the others, after which it counts as lost
+  int threads = 0;  // CPU backend; 0: the cores this process may use
+  std::string isa;  // CPU backend; empty: the best there is
+  int tensor_parallel = 1;  // ranks; on the CPU they share the threads, on NPUs there is one for each
   WeightFormat weights = WeightFormat::kBF16;
-  int64_t max_context = 0;         // tokens a sequence may have; 0: the model's own, at most 8192
-  int64_t kv_tokens = 0;           // tokens of KV in the pool; 0: room for four full contexts, less if memory is short
-  size_t host_kv_bytes = 0;        // host tier
-  int block_size = 0;              // 0: the device's own, 32 on the CPU
-  size_t activation_bytes = 4;     // an element of the activations; the device decides
+  int64_t max_context = 0;  // tokens a sequence may have; 0: the model's own, at most 8192
+  int64_t kv_tokens = 0;  // tokens of KV in the pool; 0: room for four full contexts, less if memory is short
+  size_t host_kv_bytes = 0;     // host tier
+  int block_size = 0;           // 0: the device's own, 32 on the CPU
+  size_t activation_bytes = 4;  // an element of the activations; the device decides
   DType kv_dtype = DType::kF16;
-  int max_batch_tokens = 512;      // rows of a step
-  int max_sequences = 64;          // sequences of a step
-  bool speculate = false;          // draft for the sequences that ask for it
-  SpeculatorOptions speculation;   // the store's fingerprint is set here
+  int max_batch_tokens = 512;     // rows of a step
+  int max_sequences = 64;         // sequences of a step
+  bool speculate = false;         // draft for the sequences that ask for it
+  SpeculatorOptions speculation;  // the store's fingerprint is set here
   // On the calling thread: bytes of the checkpoint read so far, and in total.
   std::function<void(size_t done, size_t total)> on_progress;
   const std::atomic<bool>* aborted = nullptr;
@@ -56,7 +57,8 @@ MemoryPlan plan_memory(const ModelConfig& config, const EngineOptions& options, 
 
 class LoadedEngine {
  public:
-  // Throws what the loaders throw; kOutOfMemory carries the memory plan as text; kAborted when *options.aborted became true.
+  // Throws what the loaders throw; kOutOfMemory carries the memory plan as text; kAborted when
+  // *options.aborted became true.
   explicit LoadedEngine(const EngineOptions& options);
 
   Engine& engine() { return *engine_; }

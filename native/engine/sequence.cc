@@ -20,8 +20,10 @@ Sequence::Sequence(SequenceSpec spec, int block_size)
 
 FinishReason Sequence::emit(int32_t token, int64_t max_context) {
   tokens.push_back(token);
-  if (sampling.penalised()) history.append_output(token);
-  else history.skip_output();
+  if (sampling.penalised())
+    history.append_output(token);
+  else
+    history.skip_output();
   if (std::find(sampling.stop_ids.begin(), sampling.stop_ids.end(), token) != sampling.stop_ids.end())
     return FinishReason::kStop;
   return outputs() >= max_tokens || known() >= max_context ? FinishReason::kLength : FinishReason::kNone;

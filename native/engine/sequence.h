@@ -1,6 +1,7 @@
 #pragma once
 // What C++ knows of a request: its tokens, its blocks, and how far it is.
-//   0 <= table.computed() < tokens.size(), except after the last token's row: the token sampled last has no KV yet (pending)
+//   0 <= table.computed() < tokens.size(), except after the last token's row: the token sampled last has no
+//   KV yet (pending)
 
 #include <array>
 #include <cstdint>
@@ -24,7 +25,8 @@ struct Sequence {
   int64_t outputs() const { return history.output_tokens(); }
   // True while plain argmax of the next logits gives its token.
   bool wants_argmax() const { return sampling.plain_argmax() && outputs() >= sampling.min_tokens; }
-  // Appends a sampled token and says whether it ends the sequence. `max_context`: tokens the engine has room for.
+  // Appends a sampled token and says whether it ends the sequence. `max_context`: tokens the engine has room
+  // for.
   FinishReason emit(int32_t token, int64_t max_context);
 
   const int32_t id;
@@ -32,14 +34,15 @@ struct Sequence {
   const uint64_t salt;
   const int64_t max_tokens;
   const SamplingParams sampling;
-  std::vector<int32_t> tokens;   // prompt, then output
+  std::vector<int32_t> tokens;  // prompt, then output
   TokenHistory history;
   BlockTable table;
   ChainCursor cursor;
   const SpeculationSpec speculation;
   std::unique_ptr<DraftMemory::Set> drafting;  // what it drafts from; null: nothing
-  bool started = false;          // has looked for cached blocks and holds its own
-  std::array<int32_t, kProbe.size()> probed{};  // the last report; all zero: none since it was added or preempted
+  bool started = false;                        // has looked for cached blocks and holds its own
+  std::array<int32_t, kProbe.size()>
+      probed{};  // the last report; all zero: none since it was added or preempted
 };
 
 }  // namespace agentinfer

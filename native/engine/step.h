@@ -1,7 +1,7 @@
 #pragma once
-// The contract between TypeScript and the engine, one crossing down (StepPlan) and one up (StepResult) for each step. Everything is
-// flat so that it crosses as typed arrays. lib/native.ts is the other half: the two change together, and
-// test/boundary/contract.test.ts compares the strides and field orders below with it.
+// The contract between TypeScript and the engine, one crossing down (StepPlan) and one up (StepResult) for
+// each step. Everything is flat so that it crosses as typed arrays. lib/native.ts is the other half: the two
+// change together, and test/boundary/contract.test.ts compares the strides and field orders below with it.
 
 #include <array>
 #include <cstdint>
@@ -17,17 +17,18 @@ namespace agentinfer {
 // What a sequence may draft from, and what it leaves behind for others.
 struct SpeculationSpec {
   bool enabled = false;
-  bool session = true;    // SequenceSpec::session, if there is one, is its session here too; else origin.session is
+  bool session =
+      true;  // SequenceSpec::session, if there is one, is its session here too; else origin.session is
   SequenceOrigin origin;
 };
 
 // What a sequence is made from. Ids are chosen by the caller and unique among live sequences.
 struct SequenceSpec {
   int32_t id = 0;
-  int64_t session = -1;            // owner of its KV in the prefix index; -1: nobody's
-  uint64_t salt = 0;               // tenants with different salts share no KV
-  std::vector<int32_t> tokens;     // the prompt, at least one
-  int64_t max_tokens = 0;          // tokens to generate at most, >= 1
+  int64_t session = -1;         // owner of its KV in the prefix index; -1: nobody's
+  uint64_t salt = 0;            // tenants with different salts share no KV
+  std::vector<int32_t> tokens;  // the prompt, at least one
+  int64_t max_tokens = 0;       // tokens to generate at most, >= 1
   SamplingParams sampling;
   SpeculationSpec speculation;
 };
@@ -37,25 +38,28 @@ inline constexpr std::array kPlanRow{"sequence", "tokens", "draftLimit"};
 inline constexpr std::array kPlanPreempt{"sequence"};
 inline constexpr std::array kPlanRetain{"session", "retentionClass", "expiresAt"};
 inline constexpr std::array kPlanPrefetch{"session"};
-inline constexpr std::array kOutcome{"sequence", "kind",     "computed", "emitted",    "finish",
+inline constexpr std::array kOutcome{"sequence", "kind",     "computed", "emitted",      "finish",
                                      "drafted",  "accepted", "blocks",   "cachedTokens", "error"};
 inline constexpr std::array kProbe{"sequence", "hitTokens", "pinned", "evictable", "host", "need", "group"};
 inline constexpr std::array kMiss{"sequence", "cause", "index", "token", "indexed"};
 inline constexpr std::array kPool{"total", "free", "cached", "used", "hostTotal", "hostFree", "evicted"};
 inline constexpr std::array kDemand{"pinned", "evictable", "host", "fresh"};
 inline constexpr std::array kDraft{"sequence", "source", "drafted", "accepted", "savedMicroseconds"};
-inline constexpr std::array kDraftMemory{"open",        "sessions",         "roles",    "storedSessions", "storedAutomata",
-                                         "storedBytes", "evictedSessions", "failures"};
+inline constexpr std::array kDraftMemory{"open",           "sessions",    "roles",           "storedSessions",
+                                         "storedAutomata", "storedBytes", "evictedSessions", "failures"};
 inline constexpr std::array kPhases{"reserve", "draft", "forward", "sample", "commit", "total"};
 
 struct StepPlan {
-  double now = 0;                  // seconds on the policy's clock; retention expiries are on the same clock
-  std::vector<int32_t> rows;       // kPlanRow: compute `tokens` more tokens (a prefill chunk, or 1), then draft up to draftLimit
-  std::vector<int32_t> preempt;    // kPlanPreempt: give the sequence's blocks back (they stay cached); it starts over when planned again
-  std::vector<double> retain;      // kPlanRetain
-  std::vector<int32_t> prefetch;   // kPlanPrefetch: after the step, bring the session's blocks back from the host into free ones
-  std::vector<int32_t> probe;      // sequences whose hit and need to report (those not started)
-  bool demand = false;             // also report the union over the probed sequences
+  double now = 0;  // seconds on the policy's clock; retention expiries are on the same clock
+  std::vector<int32_t>
+      rows;  // kPlanRow: compute `tokens` more tokens (a prefill chunk, or 1), then draft up to draftLimit
+  std::vector<int32_t> preempt;   // kPlanPreempt: give the sequence's blocks back (they stay cached); it
+                                  // starts over when planned again
+  std::vector<double> retain;     // kPlanRetain
+  std::vector<int32_t> prefetch;  // kPlanPrefetch: after the step, bring the session's blocks back from the
+                                  // host into free ones
+  std::vector<int32_t> probe;     // sequences whose hit and need to report (those not started)
+  bool demand = false;            // also report the union over the probed sequences
 };
 
 enum class OutcomeKind : int32_t {
@@ -73,22 +77,22 @@ struct StepError {
 };
 
 struct StepResult {
-  std::vector<int32_t> outcomes;      // kOutcome, in plan order; `error` is -1 or an index into errors
-  std::vector<int32_t> tokens;        // emitted tokens of all outcomes, in order
-  std::vector<float> logprobs;        // beside tokens; NaN where the sequence did not ask. Empty if none asked
-  std::vector<int32_t> top_counts;    // beside tokens: entries of top_ids; empty if none asked
-  std::vector<int32_t> top_ids;       // highest first, then the asked-for ids
+  std::vector<int32_t> outcomes;    // kOutcome, in plan order; `error` is -1 or an index into errors
+  std::vector<int32_t> tokens;      // emitted tokens of all outcomes, in order
+  std::vector<float> logprobs;      // beside tokens; NaN where the sequence did not ask. Empty if none asked
+  std::vector<int32_t> top_counts;  // beside tokens: entries of top_ids; empty if none asked
+  std::vector<int32_t> top_ids;     // highest first, then the asked-for ids
   std::vector<float> top_logprobs;
-  std::vector<int32_t> probes;        // kProbe, of those probed whose report is another than their last
-  std::vector<int32_t> misses;        // kMiss, for sequences that started in this step
+  std::vector<int32_t> probes;  // kProbe, of those probed whose report is another than their last
+  std::vector<int32_t> misses;  // kMiss, for sequences that started in this step
   std::array<int32_t, kPool.size()> pool{};
   std::array<int32_t, kDemand.size()> demand{};
-  std::vector<int32_t> drafts;        // kDraft, for sequences with verified drafts; `source` is a SourceKind
+  std::vector<int32_t> drafts;  // kDraft, for sequences with verified drafts; `source` is a SourceKind
   std::array<double, kDraftMemory.size()> draft_memory{};  // DraftMemory::Stats; zeros without speculation
-  std::vector<std::string> notices;   // about the draft memory: a file refused, a save that failed
+  std::vector<std::string> notices;             // about the draft memory: a file refused, a save that failed
   std::array<double, kPhases.size()> phases{};  // milliseconds; draft: choosing drafts and learning from them
   std::vector<StepError> errors;
-  std::string unhealthy;              // not empty: the device failed, every later step fails too; why
+  std::string unhealthy;  // not empty: the device failed, every later step fails too; why
 };
 
 }  // namespace agentinfer

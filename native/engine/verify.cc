@@ -11,7 +11,8 @@ namespace agentinfer {
 Verifier::Verifier(int vocabulary, int max_logit_rows, int64_t max_context)
     : max_context_(max_context), sampler_(vocabulary), argmax_(static_cast<size_t>(max_logit_rows)) {}
 
-void Verifier::take(Backend& backend, Batch& batch, int first, int count, const Activation& logits, StepResult& result) {
+void Verifier::take(Backend& backend, Batch& batch, int first, int count, const Activation& logits,
+                    StepResult& result) {
   const auto entries = batch.entries();
   const bool greedy = std::any_of(entries.begin(), entries.end(),
                                   [](const BatchEntry& entry) { return entry.sequence->wants_argmax(); });
@@ -31,7 +32,8 @@ void Verifier::take(Backend& backend, Batch& batch, int first, int count, const 
 }
 
 // `row` counts from the entry's first logit row, `local` from the first row of `logits`.
-void Verifier::take_row(Backend& backend, Batch& batch, BatchEntry& entry, int row, int local, const Activation& logits) {
+void Verifier::take_row(Backend& backend, Batch& batch, BatchEntry& entry, int row, int local,
+                        const Activation& logits) {
   Sequence& sequence = *entry.sequence;
   SampleResult sampled;
   if (sequence.wants_argmax()) {
@@ -40,7 +42,8 @@ void Verifier::take_row(Backend& backend, Batch& batch, BatchEntry& entry, int r
       fail(ErrorCode::kDevice, "sequence ", sequence.id, ": no finite logit for position ", sequence.known());
   } else {
     const int deciding = sequence.sampling.deciding_logits(sequence.outputs());
-    const auto row_logits = deciding > 0 ? backend.top_logits(logits, local, deciding) : backend.logits(logits, local);
+    const auto row_logits =
+        deciding > 0 ? backend.top_logits(logits, local, deciding) : backend.logits(logits, local);
     sampled = sampler_.sample(row_logits, sequence.sampling, sequence.history, sequence.known());
   }
   record(sequence, sampled);

@@ -28,7 +28,7 @@ class Worker {
   std::deque<std::function<void()>> jobs_;  // guarded by mutex_
   bool stopping_ = false;                   // guarded by mutex_
   std::once_flag joined_;
-  std::thread thread_;                      // last: starts when everything above exists
+  std::thread thread_;  // last: starts when everything above exists
 };
 
 }  // namespace agentinfer

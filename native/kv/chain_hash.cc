@@ -45,7 +45,8 @@ ChainHasher::Secret ChainHasher::random_secret() {
   Secret secret;
   // Not std::random_device: linked statically, it would ask for a newer glibc than anything else here.
   if (getentropy(secret.data(), sizeof secret) != 0)
-    fail(ErrorCode::kIo, "getentropy: expected ", sizeof secret, " random bytes, got: ", std::strerror(errno));
+    fail(ErrorCode::kIo, "getentropy: expected ", sizeof secret,
+         " random bytes, got: ", std::strerror(errno));
   return secret;
 }
 

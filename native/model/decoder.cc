@@ -58,7 +58,8 @@ std::unique_ptr<Activation> Decoder::activation(int64_t rows, int64_t cols, Feed
 
 void Decoder::forward(const StepInputs& inputs, const LogitsSink& sink) {
   const int rows = static_cast<int>(inputs.tokens.size());
-  ensure(rows > 0 && rows <= options_.shape.max_rows, "step of ", rows, " rows, room for ", options_.shape.max_rows);
+  ensure(rows > 0 && rows <= options_.shape.max_rows, "step of ", rows, " rows, room for ",
+         options_.shape.max_rows);
   backend_.begin_step(inputs, *cache_);
   backend_.embed(*weights_.embedding, *residual_);
   group_.all_reduce(backend_, *residual_, rows);
@@ -71,7 +72,8 @@ void Decoder::forward(const StepInputs& inputs, const LogitsSink& sink) {
   if (wanted == 0) backend_.synchronize();
 }
 
-// On entry normed_ holds this layer's normalised input; on exit the next layer's, or after the last layer nothing of use.
+// On entry normed_ holds this layer's normalised input; on exit the next layer's, or after the last layer
+// nothing of use.
 void Decoder::layer(int index, int rows) {
   const LayerWeights& weights = weights_.layers[static_cast<size_t>(index)];
   attention_block(index, weights, rows);

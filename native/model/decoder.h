@@ -1,11 +1,14 @@
 #pragma once
-// The forward pass of a dense decoder, written once for every backend: embedding, layers of attention and SwiGLU, head.
-// Covers openPangu Embedded, Llama, Qwen2 and Qwen3; the differences are in the config and in which weights exist.
+// The forward pass of a dense decoder, written once for every backend: embedding, layers of attention and
+// SwiGLU, head. Covers openPangu Embedded, Llama, Qwen2 and Qwen3; the differences are in the config and in
+// which weights exist.
 //
-// One Decoder belongs to one rank's thread. It owns the activations (taken once, at construction) and the KV cache.
+// One Decoder belongs to one rank's thread. It owns the activations (taken once, at construction) and the KV
+// cache.
 //
-// Tensor parallel: q, k, v, gate and up hold this rank's rows, o and down its columns (their products are summed over the ranks),
-// head and embedding its part of the vocabulary. The residual stream is whole, and the same, on every rank.
+// Tensor parallel: q, k, v, gate and up hold this rank's rows, o and down its columns (their products are
+// summed over the ranks), head and embedding its part of the vocabulary. The residual stream is whole, and
+// the same, on every rank.
 
 #include <memory>
 
@@ -25,11 +28,15 @@ class Decoder final : public ForwardPass {
 
   void forward(const StepInputs& inputs, const LogitsSink& sink) override;
   void copy_block(int32_t from, int32_t to) override { backend_.copy_block(*cache_, from, to); }
-  void block_to_host(int32_t block, int32_t host_block) override { backend_.block_to_host(*cache_, block, host_block); }
-  void block_from_host(int32_t host_block, int32_t block) override { backend_.block_from_host(*cache_, host_block, block); }
+  void block_to_host(int32_t block, int32_t host_block) override {
+    backend_.block_to_host(*cache_, block, host_block);
+  }
+  void block_from_host(int32_t host_block, int32_t block) override {
+    backend_.block_from_host(*cache_, host_block, block);
+  }
 
-  // Runs the work of the first `layers` layers, or their attention alone, on this rank alone, for its time: results mean
-  // nothing, K and V are written at the inputs' slots. Returns when it is done.
+  // Runs the work of the first `layers` layers, or their attention alone, on this rank alone, for its time:
+  // results mean nothing, K and V are written at the inputs' slots. Returns when it is done.
   void rehearse(const StepInputs& inputs, int layers);
   void rehearse_attention(const StepInputs& inputs, int layers);
 
@@ -55,15 +62,15 @@ class Decoder final : public ForwardPass {
   const float eps_;
   size_t workspace_bytes_ = 0;
 
-  std::unique_ptr<Activation> residual_;     // [rows, hidden] the residual stream
-  std::unique_ptr<Activation> normed_;       // [rows, hidden] input of qkv and gate_up
-  std::unique_ptr<Activation> qkv_;          // [rows, (heads + 2 kv_heads) * head_dim]
-  std::unique_ptr<Activation> attended_;     // [rows, heads * head_dim]
-  std::unique_ptr<Activation> branch_;       // [rows, hidden] output of o or down
+  std::unique_ptr<Activation> residual_;       // [rows, hidden] the residual stream
+  std::unique_ptr<Activation> normed_;         // [rows, hidden] input of qkv and gate_up
+  std::unique_ptr<Activation> qkv_;            // [rows, (heads + 2 kv_heads) * head_dim]
+  std::unique_ptr<Activation> attended_;       // [rows, heads * head_dim]
+  std::unique_ptr<Activation> branch_;         // [rows, hidden] output of o or down
   std::unique_ptr<Activation> branch_normed_;  // [rows, hidden] sandwich norm only
-  std::unique_ptr<Activation> gate_up_;      // [rows, 2 * ffn]
-  std::unique_ptr<Activation> gated_;        // [rows, ffn]
-  std::unique_ptr<Activation> picked_;       // [logit rows, hidden]
+  std::unique_ptr<Activation> gate_up_;        // [rows, 2 * ffn]
+  std::unique_ptr<Activation> gated_;          // [rows, ffn]
+  std::unique_ptr<Activation> picked_;         // [logit rows, hidden]
   std::unique_ptr<Activation> picked_normed_;
   std::unique_ptr<Activation> logits_part_;  // [logit rows, vocab / group size]; absent in a group of one
   std::unique_ptr<Activation> logits_;       // [logit rows, vocab]

@@ -47,7 +47,8 @@ std::string size_text(size_t bytes) {
 
 size_t kv_bytes_per_token(const ModelConfig& config, int ranks, DType kv_dtype) {
   return size_t{2} * static_cast<size_t>(config.num_hidden_layers) *
-         static_cast<size_t>(kv_heads_of_rank(config, ranks)) * static_cast<size_t>(config.head_dim) * dtype_size(kv_dtype);
+         static_cast<size_t>(kv_heads_of_rank(config, ranks)) * static_cast<size_t>(config.head_dim) *
+         dtype_size(kv_dtype);
 }
 
 MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request) {
@@ -59,22 +60,25 @@ MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request) 
   const auto layers = static_cast<size_t>(config.num_hidden_layers);
   add("layer weights", layers * layer_bytes(config, request),
       std::to_string(layers) + " layers, " + (request.int8 ? "int8" : "bf16 (weights: 'int8' halves it)"));
-  add("head", matrix_bytes(config.vocab_size / request.ranks, config.hidden_size, false), "bf16, vocabulary x hidden");
+  add("head", matrix_bytes(config.vocab_size / request.ranks, config.hidden_size, false),
+      "bf16, vocabulary x hidden");
   if (!config.tie_word_embeddings)
-    add("embedding", static_cast<size_t>(config.vocab_size / request.ranks * config.hidden_size) * 2, "bf16, vocabulary x hidden");
+    add("embedding", static_cast<size_t>(config.vocab_size / request.ranks * config.hidden_size) * 2,
+        "bf16, vocabulary x hidden");
   const size_t per_token = kv_bytes_per_token(config, request.ranks, request.kv_dtype);
   add("KV cache", static_cast<size_t>(request.kv_tokens) * per_token,
       std::to_string(request.kv_tokens) + " tokens of " + std::to_string(per_token) + " bytes (kvTokens)");
   if (request.host_kv_bytes > 0) add("host KV", request.host_kv_bytes, "hostKvBytes");
   add("workspace", workspace_bytes(config, request),
-      std::to_string(request.max_rows) + " rows a step (maxBatchTokens), " + std::to_string(request.max_logit_rows) +
-          " of them with logits");
+      std::to_string(request.max_rows) + " rows a step (maxBatchTokens), " +
+          std::to_string(request.max_logit_rows) + " of them with logits");
   return plan;
 }
 
 std::string memory_plan_text(const MemoryPlan& plan) {
   std::string text;
-  for (const MemoryPlan::Item& item : plan.items) text += item.name + ": " + size_text(item.bytes) + ", " + item.detail + "\n";
+  for (const MemoryPlan::Item& item : plan.items)
+    text += item.name + ": " + size_text(item.bytes) + ", " + item.detail + "\n";
   return text + "total: " + size_text(plan.total);
 }
 

@@ -25,8 +25,9 @@ class Loader {
     const bool tied = config_.tie_word_embeddings;
     const char* head_name = tied ? "model.embed_tokens.weight" : "lm_head.weight";
     weights.head = linear({{head_name, mine(config_.vocab_size), all_columns()}}, {}, WeightFormat::kBF16);
-    weights.embedding = tied ? backend_.make_tied_embedding(*weights.head, mine(config_.vocab_size).begin, config_.vocab_size)
-                             : embedding();
+    weights.embedding =
+        tied ? backend_.make_tied_embedding(*weights.head, mine(config_.vocab_size).begin, config_.vocab_size)
+             : embedding();
     weights.final_norm = vector("model.norm.weight");
     for (int64_t index = 0; index < config_.num_hidden_layers; ++index)
       weights.layers.push_back(layer("model.layers." + std::to_string(index) + "."));
@@ -69,11 +70,13 @@ class Loader {
     const bool first_rank = group_.rank() == 0;
     made.o = linear({{attention + "o_proj.weight", {0, config_.hidden_size}, mine(q_width)}},
                     bias_names(config_.o_bias && first_rank, {attention + "o_proj.bias"}), format);
-    made.gate_up = linear({{mlp + "gate_proj.weight", mine(config_.intermediate_size), all_columns()},
-                           {mlp + "up_proj.weight", mine(config_.intermediate_size), all_columns()}},
-                          bias_names(config_.mlp_bias, {mlp + "gate_proj.bias", mlp + "up_proj.bias"}), format);
-    made.down = linear({{mlp + "down_proj.weight", {0, config_.hidden_size}, mine(config_.intermediate_size)}},
-                       bias_names(config_.mlp_bias && first_rank, {mlp + "down_proj.bias"}), format);
+    made.gate_up =
+        linear({{mlp + "gate_proj.weight", mine(config_.intermediate_size), all_columns()},
+                {mlp + "up_proj.weight", mine(config_.intermediate_size), all_columns()}},
+               bias_names(config_.mlp_bias, {mlp + "gate_proj.bias", mlp + "up_proj.bias"}), format);
+    made.down =
+        linear({{mlp + "down_proj.weight", {0, config_.hidden_size}, mine(config_.intermediate_size)}},
+               bias_names(config_.mlp_bias && first_rank, {mlp + "down_proj.bias"}), format);
     return made;
   }
 
@@ -83,7 +86,8 @@ class Loader {
     for (const Part& part : parts) source.parts.push_back(slice(part));
     for (size_t i = 0; i < bias.size(); ++i) {
       const TensorView& tensor = tensor_named(bias[i]);
-      source.bias.push_back({.tensor = &tensor, .row_begin = parts[i].rows.begin, .row_end = parts[i].rows.end});
+      source.bias.push_back(
+          {.tensor = &tensor, .row_begin = parts[i].rows.begin, .row_end = parts[i].rows.end});
     }
     auto made = backend_.make_linear(source);
     bytes_ += made->bytes;
@@ -153,8 +157,8 @@ class Loader {
 
 }  // namespace
 
-Weights load_weights(const ModelConfig& config, const Checkpoint& checkpoint, Backend& backend, const Group& group,
-                     const LoadOptions& options) {
+Weights load_weights(const ModelConfig& config, const Checkpoint& checkpoint, Backend& backend,
+                     const Group& group, const LoadOptions& options) {
   return Loader(config, checkpoint, backend, group, options).load();
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// The one error path of the core. Core code throws Error; it is caught in two places only: the engine thread's loop
-// and the binding's edge. Destructors neither throw nor abort.
+// The one error path of the core. Core code throws Error; it is caught in two places only: the engine
+// thread's loop and the binding's edge. Destructors neither throw nor abort.
 
 #include <sstream>
 #include <stdexcept>
@@ -34,7 +34,8 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
-// Throws Error with all parts streamed into one message: fail(code, "tensor ", name, ": expected ", a, ", got ", b).
+// Throws Error with all parts streamed into one message: fail(code, "tensor ", name, ": expected ", a, ", got
+// ", b).
 template <typename... Parts>
 [[noreturn]] void fail(ErrorCode code, Parts&&... parts) {
   std::ostringstream message;
@@ -42,7 +43,8 @@ template <typename... Parts>
   throw Error(code, message.str());
 }
 
-// Throws kInternal unless `condition`. For invariants of our own; a user's mistake deserves `fail` with its values.
+// Throws kInternal unless `condition`. For invariants of our own; a user's mistake deserves `fail` with its
+// values.
 template <typename... Parts>
 void ensure(bool condition, Parts&&... parts) {
   if (!condition) fail(ErrorCode::kInternal, std::forward<Parts>(parts)...);

@@ -12,9 +12,9 @@
 namespace agentinfer {
 
 struct TensorView {
-  std::string name;            // as in the file; used in messages
+  std::string name;  // as in the file; used in messages
   DType dtype = DType::kF32;
-  std::vector<int64_t> shape;  // outermost first; empty for a scalar
+  std::vector<int64_t> shape;       // outermost first; empty for a scalar
   std::span<const std::byte> data;  // borrowed from the mapped file, which must outlive the view
 
   int64_t elements() const {

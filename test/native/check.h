@@ -1,7 +1,9 @@
 #pragma once
-// The smallest test harness that serves: TEST(name) { ... CHECK(...) ... } and a main. One executable per file.
+// The smallest test harness that serves: TEST(name) { ... CHECK(...) ... } and a main. One executable per
+// file.
 //   ./some_test [--filter substring]     runs the tests whose name contains the substring
-// A failed CHECK records the failure and goes on; an exception ends its test as a failure. Exit status 1 on any failure.
+// A failed CHECK records the failure and goes on; an exception ends its test as a failure. Exit status 1 on
+// any failure.
 
 #include <cmath>
 #include <cstdint>
@@ -51,12 +53,15 @@ void equal(const A& a, const B& b, const char* text, const char* file, int line)
 }
 
 template <typename F>
-void throws(F&& body, agentinfer::ErrorCode code, const char* needle, const char* text, const char* file, int line) {
+void throws(F&& body, agentinfer::ErrorCode code, const char* needle, const char* text, const char* file,
+            int line) {
   try {
     body();
   } catch (const agentinfer::Error& error) {
     if (error.code() != code)
-      report(file, line, std::string(text) + ": threw " + std::string(error_code_name(error.code())) + ": " + error.what());
+      report(
+          file, line,
+          std::string(text) + ": threw " + std::string(error_code_name(error.code())) + ": " + error.what());
     else if (!std::strstr(error.what(), needle))
       report(file, line, std::string(text) + ": message lacks \"" + needle + "\": " + error.what());
     return;
@@ -87,23 +92,26 @@ inline int run_all(int argc, char** argv) {
 
 #define CHECK_JOIN2(a, b) a##b
 #define CHECK_JOIN(a, b) CHECK_JOIN2(a, b)
-#define TEST(name)                                                                            \
-  static void CHECK_JOIN(test_, __LINE__)();                                                  \
+#define TEST(name)                                                                                 \
+  static void CHECK_JOIN(test_, __LINE__)();                                                       \
   static const check::Register CHECK_JOIN(register_, __LINE__)(name, CHECK_JOIN(test_, __LINE__)); \
   static void CHECK_JOIN(test_, __LINE__)()
-#define CHECK(condition) \
-  do {                   \
+#define CHECK(condition)                                             \
+  do {                                                               \
     if (!(condition)) check::report(__FILE__, __LINE__, #condition); \
   } while (false)
 #define CHECK_EQ(a, b) check::equal((a), (b), #a " == " #b, __FILE__, __LINE__)
-#define CHECK_NEAR(a, b, tolerance)                                                                           \
-  do {                                                                                                        \
-    const double check_a = (a), check_b = (b);                                                                \
-    if (!(std::fabs(check_a - check_b) <= (tolerance)))                                                       \
-      check::report(__FILE__, __LINE__, #a " ~ " #b ": " + std::to_string(check_a) + " != " + std::to_string(check_b)); \
+#define CHECK_NEAR(a, b, tolerance)                                                                 \
+  do {                                                                                              \
+    const double check_a = (a), check_b = (b);                                                      \
+    if (!(std::fabs(check_a - check_b) <= (tolerance)))                                             \
+      check::report(__FILE__, __LINE__,                                                             \
+                    #a " ~ " #b ": " + std::to_string(check_a) + " != " + std::to_string(check_b)); \
   } while (false)
 // `needle` must occur in the message: an error without its values is a failure too.
 #define CHECK_THROWS(expression, code, needle) \
   check::throws([&] { (void)(expression); }, code, needle, #expression, __FILE__, __LINE__)
-#define CHECK_MAIN \
-  int main(int argc, char** argv) { return check::run_all(argc, argv); }
+#define CHECK_MAIN                     \
+  int main(int argc, char** argv) {    \
+    return check::run_all(argc, argv); \
+  }

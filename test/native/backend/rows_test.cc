@@ -177,7 +177,8 @@ TEST("embedding rows come from the table, or from the tied head's panels, rounde
   });
 }
 
-TEST("a part of a vocabulary gives its own rows and zeros for the others, from a table and from a tied head") {
+TEST(
+    "a part of a vocabulary gives its own rows and zeros for the others, from a table and from a tied head") {
   Random random(8);
   const int64_t rows = 240, cols = 37, first = 80, part = 80;
   const Stored stored("embed", DType::kBF16, {rows, cols}, random.normals(static_cast<size_t>(rows * cols)));
@@ -194,7 +195,8 @@ TEST("a part of a vocabulary gives its own rows and zeros for the others, from a
   step.backend->embed(*whole, *out);
   Matrix expected = contents(*step.backend, *out, 7);
   for (size_t r = 0; r < tokens.size(); ++r)
-    if (tokens[r] < first || tokens[r] >= first + part) std::fill(expected[r].begin(), expected[r].end(), 0.0f);
+    if (tokens[r] < first || tokens[r] >= first + part)
+      std::fill(expected[r].begin(), expected[r].end(), 0.0f);
   for (const Embedding* embedding : {table.get(), tied.get()}) {
     step.backend->embed(*embedding, *out);
     const Matrix got = contents(*step.backend, *out, 7);

@@ -1,5 +1,5 @@
-// Whole steps on the CPU backend. The property: whatever else runs, however prompts are cut, whatever is cached, evicted, preempted,
-// aborted, drafted or forked, a request's tokens are those it gets alone.
+// Whole steps on the CPU backend. The property: whatever else runs, however prompts are cut, whatever is
+// cached, evicted, preempted, aborted, drafted or forked, a request's tokens are those it gets alone.
 
 #include "engine/engine.h"
 
@@ -16,12 +16,15 @@ namespace {
 
 using namespace harness;
 
-// Drafts that are sometimes right, sometimes wrong at some place, sometimes absurd (also outside the vocabulary).
+// Drafts that are sometimes right, sometimes wrong at some place, sometimes absurd (also outside the
+// vocabulary).
 class Scripted : public Speculation {
  public:
-  Scripted(const std::map<int, std::vector<int32_t>>& truth, std::mt19937& random) : truth_(truth), random_(random) {}
+  Scripted(const std::map<int, std::vector<int32_t>>& truth, std::mt19937& random)
+      : truth_(truth), random_(random) {}
 
-  void choose(std::span<const BatchEntry> entries, int room, std::span<std::span<const int32_t>> out) override {
+  void choose(std::span<const BatchEntry> entries, int room,
+              std::span<std::span<const int32_t>> out) override {
     drafts_.assign(entries.size(), {});
     for (size_t i = 0; i < entries.size(); ++i) {
       drafts_[i] = draft(*entries[i].sequence, std::min(entries[i].draft_limit, room));
@@ -35,7 +38,8 @@ class Scripted : public Speculation {
     const auto& tokens = truth_.at(sequence.id);
     std::vector<int32_t> out;
     const size_t done = static_cast<size_t>(sequence.outputs());
-    for (size_t i = done; i < tokens.size() && static_cast<int>(i - done) < limit; ++i) out.push_back(tokens[i]);
+    for (size_t i = done; i < tokens.size() && static_cast<int>(i - done) < limit; ++i)
+      out.push_back(tokens[i]);
     if (random_() % 3 == 0 && !out.empty())
       out[random_() % out.size()] = static_cast<int32_t>(random_() % (kVocabulary + 20)) - 10;
     if (random_() % 4 == 0) out.resize(out.size() / 2);
@@ -51,7 +55,8 @@ class Scripted : public Speculation {
 int workload(Model& model, uint32_t seed) {
   std::mt19937 random(seed);
   const int blocks = 14 + static_cast<int>(random() % 30);
-  const auto decoder = model.decoder(blocks, static_cast<int>(random() % 3) * 8, 24 + static_cast<int>(random() % 60));
+  const auto decoder =
+      model.decoder(blocks, static_cast<int>(random() % 3) * 8, 24 + static_cast<int>(random() % 60));
   const float temperature = random() % 2 == 0 ? 0.0f : 1.0f;
   const auto shared = random_tokens(random, 40);
 
@@ -61,7 +66,8 @@ int workload(Model& model, uint32_t seed) {
     std::vector<int32_t> prompt(shared.begin(), shared.begin() + static_cast<int64_t>(random() % 41));
     const auto tail = random_tokens(random, 1 + static_cast<int>(random() % 50));
     prompt.insert(prompt.end(), tail.begin(), tail.end());
-    requests.emplace(id, spec(id, prompt, 1 + static_cast<int>(random() % 24), seed * 100 + static_cast<uint32_t>(id), temperature));
+    requests.emplace(id, spec(id, prompt, 1 + static_cast<int>(random() % 24),
+                              seed * 100 + static_cast<uint32_t>(id), temperature));
     truth[id] = alone(model, requests.at(id));
   }
 
@@ -79,8 +85,10 @@ int workload(Model& model, uint32_t seed) {
     std::vector<std::array<int, 3>> rows;
     std::vector<int32_t> preempt;
     for (int id : live) {
-      if (random() % 12 == 0) preempt.push_back(id);
-      else if (random() % 4 != 0) rows.push_back({id, 1 + static_cast<int>(random() % 40), static_cast<int>(random() % 16)});
+      if (random() % 12 == 0)
+        preempt.push_back(id);
+      else if (random() % 4 != 0)
+        rows.push_back({id, 1 + static_cast<int>(random() % 40), static_cast<int>(random() % 16)});
     }
     if (random() % 60 == 0 && !live.empty()) {
       const int id = *live.begin();
@@ -164,10 +172,12 @@ TEST("bad sequences are refused and leave nothing behind") {
   const auto decoder = model.decoder(20, 0, 64);
   Engine engine(*decoder, kVocabulary, nullptr);
   CHECK_THROWS(engine.add(spec(1, {}, 1, 1, 0)), ErrorCode::kInvalidArgument, "at least one token");
-  CHECK_THROWS(engine.add(spec(1, {kVocabulary}, 1, 1, 0)), ErrorCode::kInvalidArgument, "outside the vocabulary");
+  CHECK_THROWS(engine.add(spec(1, {kVocabulary}, 1, 1, 0)), ErrorCode::kInvalidArgument,
+               "outside the vocabulary");
   CHECK_THROWS(engine.add(spec(1, {-1}, 1, 1, 0)), ErrorCode::kInvalidArgument, "outside the vocabulary");
   CHECK_THROWS(engine.add(spec(1, {5}, 0, 1, 0)), ErrorCode::kInvalidArgument, "max_tokens");
-  CHECK_THROWS(engine.add(spec(1, std::vector<int32_t>(200, 5), 1, 1, 0)), ErrorCode::kInvalidArgument, "context");
+  CHECK_THROWS(engine.add(spec(1, std::vector<int32_t>(200, 5), 1, 1, 0)), ErrorCode::kInvalidArgument,
+               "context");
   engine.add(spec(1, {5}, 1, 1, 0));
   CHECK_THROWS(engine.add(spec(1, {5}, 1, 1, 0)), ErrorCode::kInvalidArgument, "in use");
   const Stepped stepped = step(engine, {{{1, 1, 0}}, {{99, 1, 0}}});

@@ -1,4 +1,5 @@
-// The forward pass against PyTorch on tiny checkpoints of every architecture, and against itself in every batch.
+// The forward pass against PyTorch on tiny checkpoints of every architecture, and against itself in every
+// batch.
 
 #include "model/decoder.h"
 
@@ -14,7 +15,8 @@ using golden::RunnerOptions;
 
 namespace {
 
-const char* const kCheckpoints[] = {"llama", "llama-tied", "qwen2", "qwen3", "pangu-sharded", "pangu-sandwich", "pangu"};
+const char* const kCheckpoints[] = {"llama",         "llama-tied",     "qwen2", "qwen3",
+                                    "pangu-sharded", "pangu-sandwich", "pangu"};
 
 void check_logits(const std::string& name, const RunnerOptions& options, double bound) {
   const golden::Golden golden = golden::read(name);
@@ -29,7 +31,8 @@ void check_logits(const std::string& name, const RunnerOptions& options, double 
         worst = std::max(worst, golden::distance(logits[static_cast<size_t>(inner.position)], inner.logits));
   }
   std::printf("  %s on %s: worst relative difference %.2e\n", name.c_str(), options.isa.c_str(), worst);
-  if (!(worst <= bound)) check::report(__FILE__, __LINE__, name + " on " + options.isa + ": " + std::to_string(worst));
+  if (!(worst <= bound))
+    check::report(__FILE__, __LINE__, name + " on " + options.isa + ": " + std::to_string(worst));
 }
 
 }  // namespace
@@ -40,13 +43,16 @@ TEST("logits agree with PyTorch, every architecture, every instruction set") {
 }
 
 TEST("16-bit KV keeps logits within 2e-3") {
-  for (const char* name : kCheckpoints) check_logits(name, {.isa = available_isas().front(), .kv = DType::kF16}, 2e-3);
+  for (const char* name : kCheckpoints)
+    check_logits(name, {.isa = available_isas().front(), .kv = DType::kF16}, 2e-3);
 }
 
-// W8A8 rounds weights to 1/254 of a row's range and activations to 1/254 of a token's: with random weights of so small a network errors do not average out.
+// W8A8 rounds weights to 1/254 of a row's range and activations to 1/254 of a token's: with random weights of
+// so small a network errors do not average out.
 TEST("int8 stays within 0.15 of the largest logit") {
   for (const std::string& isa : available_isas())
-    for (const char* name : kCheckpoints) check_logits(name, {.isa = isa, .format = WeightFormat::kW8A8}, 0.15);
+    for (const char* name : kCheckpoints)
+      check_logits(name, {.isa = isa, .format = WeightFormat::kW8A8}, 0.15);
 }
 
 TEST("64 greedy tokens equal PyTorch's") {
@@ -67,8 +73,8 @@ TEST("64 greedy tokens equal PyTorch's") {
   }
 }
 
-// Every token's logits must be the same bits however the work is cut: chunks of a prompt, company in the batch, threads, the
-// blocks that happen to hold its KV, their size.
+// Every token's logits must be the same bits however the work is cut: chunks of a prompt, company in the
+// batch, threads, the blocks that happen to hold its KV, their size.
 TEST("logits do not depend on batch, chunking, threads or blocks") {
   std::mt19937 random(7);
   for (const std::string& isa : available_isas())
@@ -79,14 +85,19 @@ TEST("logits do not depend on batch, chunking, threads or blocks") {
       const auto expected = alone.run(whole, prompts[3], 1);
       for (int round = 0; round < 4; ++round) {
         const int threads = 1 + round % 3;
-        Runner runner("pangu-sandwich", {.isa = isa, .threads = threads, .format = format, .kv = DType::kF16, .block_size = 16,
+        Runner runner("pangu-sandwich", {.isa = isa,
+                                         .threads = threads,
+                                         .format = format,
+                                         .kv = DType::kF16,
+                                         .block_size = 16,
                                          .seed = static_cast<uint32_t>(round)});
         Runner::Sequence mine, other;
         std::vector<std::vector<float>> got;
         while (got.size() < prompts[3].size()) {
           const size_t count = std::min<size_t>(1 + random() % 60, prompts[3].size() - got.size());
           const auto begin = prompts[3].begin() + static_cast<int64_t>(got.size());
-          std::vector<Runner::Part> parts{{&other, {5, 6, 7}}, {&mine, {begin, begin + static_cast<int64_t>(count)}}};
+          std::vector<Runner::Part> parts{{&other, {5, 6, 7}},
+                                          {&mine, {begin, begin + static_cast<int64_t>(count)}}};
           if (random() % 2 == 0) std::swap(parts[0], parts[1]);
           runner.step(parts);
           for (Runner::Part& part : parts)
@@ -96,6 +107,5 @@ TEST("logits do not depend on batch, chunking, threads or blocks") {
       }
     }
 }
-
 
 CHECK_MAIN

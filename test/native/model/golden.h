@@ -55,12 +55,16 @@ inline Golden read(const std::string& name) {
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   const agentinfer::JsonDocument document = agentinfer::parse_json(text, "golden.json");
   Golden golden;
-  for (const agentinfer::Json& prompt : document.root().find("prompts")->items()) golden.prompts.push_back(ids(prompt));
-  for (const agentinfer::Json& values : document.root().find("logits")->items()) golden.logits.push_back(floats(values.as_string()));
-  for (const agentinfer::Json& tokens : document.root().find("greedy")->items()) golden.greedy.push_back(ids(tokens));
+  for (const agentinfer::Json& prompt : document.root().find("prompts")->items())
+    golden.prompts.push_back(ids(prompt));
+  for (const agentinfer::Json& values : document.root().find("logits")->items())
+    golden.logits.push_back(floats(values.as_string()));
+  for (const agentinfer::Json& tokens : document.root().find("greedy")->items())
+    golden.greedy.push_back(ids(tokens));
   for (const agentinfer::Json& entry : document.root().find("inner")->items()) {
     const auto items = entry.items();
-    golden.inner.push_back({static_cast<int>(items[0].as_int()), static_cast<int>(items[1].as_int()), floats(items[2].as_string())});
+    golden.inner.push_back({static_cast<int>(items[0].as_int()), static_cast<int>(items[1].as_int()),
+                            floats(items[2].as_string())});
   }
   return golden;
 }

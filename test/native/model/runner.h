@@ -1,6 +1,6 @@
 #pragma once
-// A decoder over one tiny checkpoint on one or several ranks, without engine: sequences are token lists with block tables of
-// their own.
+// A decoder over one tiny checkpoint on one or several ranks, without engine: sequences are token lists with
+// block tables of their own.
 
 #include <algorithm>
 #include <cmath>
@@ -36,9 +36,10 @@ class Runner {
   Runner(const std::string& name, const RunnerOptions& options)
       : config_(agentinfer::read_model_config(folder(name))),
         block_size_(options.block_size),
-        devices_(options.devices ? options.devices()
-                                 : std::make_unique<agentinfer::CpuRanks>(agentinfer::CpuRanksOptions{
-                                       .size = options.ranks, .threads = options.threads, .isa = options.isa})) {
+        devices_(options.devices
+                     ? options.devices()
+                     : std::make_unique<agentinfer::CpuRanks>(agentinfer::CpuRanksOptions{
+                           .size = options.ranks, .threads = options.threads, .isa = options.isa})) {
     const agentinfer::Checkpoint checkpoint(folder(name));
     agentinfer::check_tensors(config_, checkpoint);
     agentinfer::DecoderOptions decoder;
@@ -47,7 +48,8 @@ class Runner {
     decoder.block_size = options.block_size;
     decoder.blocks = 2048 / options.block_size;
     decoder_ = std::make_unique<agentinfer::RankedDecoder>(
-        config_, checkpoint, *devices_, agentinfer::LoadOptions{.format = options.format, .on_progress = {}}, decoder);
+        config_, checkpoint, *devices_, agentinfer::LoadOptions{.format = options.format, .on_progress = {}},
+        decoder);
     free_.resize(static_cast<size_t>(decoder.blocks));
     std::iota(free_.begin(), free_.end(), 0);
     std::mt19937 random(options.seed);
@@ -97,11 +99,14 @@ class Runner {
   }
 
   // All of a prompt in chunks of `chunk` tokens; the logits behind each token.
-  std::vector<std::vector<float>> run(Sequence& sequence, const std::vector<int32_t>& tokens, int chunk = 256) {
+  std::vector<std::vector<float>> run(Sequence& sequence, const std::vector<int32_t>& tokens,
+                                      int chunk = 256) {
     std::vector<std::vector<float>> all;
     for (size_t begin = 0; begin < tokens.size(); begin += static_cast<size_t>(chunk)) {
       const size_t end = std::min(tokens.size(), begin + static_cast<size_t>(chunk));
-      std::vector<Part> parts{{&sequence, {tokens.begin() + static_cast<int64_t>(begin), tokens.begin() + static_cast<int64_t>(end)}}};
+      std::vector<Part> parts{
+          {&sequence,
+           {tokens.begin() + static_cast<int64_t>(begin), tokens.begin() + static_cast<int64_t>(end)}}};
       step(parts);
       all.insert(all.end(), parts[0].logits.begin(), parts[0].logits.end());
     }
