@@ -145,6 +145,21 @@ export interface MemoryPlan {
   total: number
 }
 
+/** The memory of one card of a group, filled with KV. Bytes and tokens. */
+export interface CardPlan {
+  config: ModelInfo
+  plan: MemoryPlan
+  /** What the card has in all. */
+  cardBytes: number
+  /** Tokens a sequence may have. */
+  context: number
+  /** Tokens of KV that have room, and full contexts of them. */
+  kvTokens: number
+  contexts: number
+  /** Bytes each card is short of before one context has room; 0: it fits. */
+  missing: number
+}
+
 export interface NativeEngineInfo {
   config: ModelInfo
   /** 'cpu', 'npu:0' ... */
@@ -261,11 +276,14 @@ export interface MachineLimits {
 export interface NativeAddon {
   NativeEngine: new (options: NativeEngineOptions, listener: NativeEngineListener) => NativeEngine
   openTokenizer(folder: string): Promise<NativeTokenizer>
-  inspect(options: NativeEngineOptions): Promise<{
+  /** `planOnly`: from config.json alone, without tensors. */
+  inspect(options: NativeEngineOptions & { planOnly?: boolean }): Promise<{
     config: ModelInfo
     plan: MemoryPlan
     tensors: { name: string; dtype: string; shape: string; bytes: number }[]
   }>
+  /** From the text of a config.json. Defaults: one card, bf16, the model's own context. */
+  planCard(config: string, options: { tensorParallel?: number; weights?: 'bf16' | 'int8'; context?: number }): CardPlan
   /** Makes an int8 folder from a 16-bit one. Progress in bytes of the source. */
   quantize(
     options: { source: string; target: string; threads?: number },

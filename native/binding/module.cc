@@ -7,6 +7,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/limits.h"
+#include "binding/card_plan.h"
 #include "binding/convert.h"
 #include "binding/engine_object.h"
 #include "binding/instance.h"
@@ -30,12 +31,13 @@ struct Inspection {
   std::vector<Tensor> tensors;
 };
 
-Inspection inspect_folder(const EngineOptions& options) {
+Inspection inspect_folder(const EngineOptions& options, bool plan_only) {
   Inspection found;
   found.config = read_model_config(options.folder);
   const DeviceChoice device = planned_device(options.device);
   found.plan = plan_memory(found.config, options_for(device, options),
                            device.npus.empty() ? available_memory(device, options.tensor_parallel) : 0);
+  if (plan_only) return found;
   const Checkpoint checkpoint(options.folder);
   check_tensors(found.config, checkpoint);
   for (const std::string& name : checkpoint.names()) {
@@ -46,12 +48,14 @@ Inspection inspect_folder(const EngineOptions& options) {
   return found;
 }
 
-// inspect(options): Promise<{config, plan, tensors}>
+// inspect(options): Promise<{config, plan, tensors}>; with options.planOnly from config.json alone, without
+// tensors
 Napi::Value inspect(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const EngineOptions options = engine_options(info[0].As<Napi::Object>());
+    const bool plan_only = bool_field(info[0].As<Napi::Object>(), "planOnly", false);
     return run_task<Inspection>(
-        info.Env(), [options] { return inspect_folder(options); },
+        info.Env(), [options, plan_only] { return inspect_folder(options, plan_only); },
         [](Napi::Env env, Inspection& found) -> Napi::Value {
           Napi::Object object = Napi::Object::New(env);
           object["config"] = to_js(env, found.config);
@@ -114,6 +118,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["NativeEngine"] = engine;
   exports["openTokenizer"] = Napi::Function::New(env, TokenizerObject::open);
   exports["inspect"] = Napi::Function::New(env, inspect);
+  exports["planCard"] = Napi::Function::New(env, card_plan);
   exports["quantize"] = Napi::Function::New(env, quantize);
   exports["cpu"] = Napi::Function::New(env, cpu);
   exports["limits"] = Napi::Function::New(env, limits);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "model/shards.h"
+#include "tensor/check.h"
 
 namespace agentinfer {
 namespace {
@@ -51,28 +52,90 @@ size_t kv_bytes_per_token(const ModelConfig& config, int ranks, DType kv_dtype) 
          dtype_size(kv_dtype);
 }
 
-MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request) {
-  MemoryPlan plan;
-  const auto add = [&plan](std::string name, size_t bytes, std::string detail) {
-    plan.items.push_back({std::move(name), bytes, std::move(detail)});
-    plan.total += bytes;
-  };
+namespace {
+
+void add(MemoryPlan& plan, std::string name, size_t bytes, std::string detail) {
+  plan.items.push_back({std::move(name), bytes, std::move(detail)});
+  plan.total += bytes;
+}
+
+void add_weights(MemoryPlan& plan, const ModelConfig& config, const MemoryRequest& request) {
   const auto layers = static_cast<size_t>(config.num_hidden_layers);
-  add("layer weights", layers * layer_bytes(config, request),
+  add(plan, "layer weights", layers * layer_bytes(config, request),
       std::to_string(layers) + " layers, " + (request.int8 ? "int8" : "bf16 (weights: 'int8' halves it)"));
-  add("head", matrix_bytes(config.vocab_size / request.ranks, config.hidden_size, false),
+  add(plan, "head", matrix_bytes(config.vocab_size / request.ranks, config.hidden_size, false),
       "bf16, vocabulary x hidden");
   if (!config.tie_word_embeddings)
-    add("embedding", static_cast<size_t>(config.vocab_size / request.ranks * config.hidden_size) * 2,
+    add(plan, "embedding", static_cast<size_t>(config.vocab_size / request.ranks * config.hidden_size) * 2,
         "bf16, vocabulary x hidden");
+}
+
+void add_kv(MemoryPlan& plan, const ModelConfig& config, const MemoryRequest& request) {
   const size_t per_token = kv_bytes_per_token(config, request.ranks, request.kv_dtype);
-  add("KV cache", static_cast<size_t>(request.kv_tokens) * per_token,
+  add(plan, "KV cache", static_cast<size_t>(request.kv_tokens) * per_token,
       std::to_string(request.kv_tokens) + " tokens of " + std::to_string(per_token) + " bytes (kvTokens)");
-  if (request.host_kv_bytes > 0) add("host KV", request.host_kv_bytes, "hostKvBytes");
-  add("workspace", workspace_bytes(config, request),
+}
+
+void add_workspace(MemoryPlan& plan, const ModelConfig& config, const MemoryRequest& request) {
+  add(plan, "workspace", workspace_bytes(config, request),
       std::to_string(request.max_rows) + " rows a step (maxBatchTokens), " +
           std::to_string(request.max_logit_rows) + " of them with logits");
+}
+
+// Of a 64 GB card, as reported by users of Atlas 800T A2; see CardRequest::card_bytes.
+constexpr size_t kSystemBytes = 3'300'000'000;
+constexpr size_t kCannBytes = 1'000'000'000;                  // assumed
+constexpr size_t kOperatorBytes = 256'000'000;                // assumed
+constexpr size_t kCommunicatorBytes = size_t{2} * 200 << 20;  // HCCL_BUFFSIZE's default, twice
+
+void require_in(const char* name, int64_t value, int64_t low, int64_t high) {
+  if (value < low || value > high)
+    fail(ErrorCode::kInvalidArgument, name, " must be in [", low, ", ", high, "], got ", value);
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request) {
+  MemoryPlan plan;
+  add_weights(plan, config, request);
+  add_kv(plan, config, request);
+  if (request.host_kv_bytes > 0) add(plan, "host KV", request.host_kv_bytes, "hostKvBytes");
+  add_workspace(plan, config, request);
   return plan;
+}
+
+CardPlan plan_card(const ModelConfig& config, const CardRequest& request) {
+  require_in("tensorParallel", request.ranks, 1, 64);
+  require_in("context", request.context, 0, int64_t{1} << 24);
+  check_shards(config, request.ranks);
+  CardPlan card;
+  card.context = request.context != 0 ? request.context : config.max_position_embeddings;
+  MemoryRequest memory{.ranks = request.ranks,
+                       .int8 = request.int8 || config.quantized_w8a8,
+                       .activation_bytes = 2,
+                       .kv_dtype = DType::kBF16,
+                       .max_rows = request.max_rows,
+                       .max_logit_rows = request.max_logit_rows};
+  MemoryPlan& plan = card.plan;
+  add(plan, "system", kSystemBytes, "firmware and driver (assumed)");
+  add(plan, "CANN", kCannBytes, "runtime and kernels (assumed)");
+  if (request.ranks > 1)
+    add(plan, "HCCL", kCommunicatorBytes, "one communicator: twice HCCL_BUFFSIZE, 200 MB each (assumed)");
+  add_weights(plan, config, memory);
+  add_workspace(plan, config, memory);
+  add(plan, "operators", kOperatorBytes, "work memory of the largest (assumed)");
+
+  const size_t per_block =
+      kv_bytes_per_token(config, request.ranks, memory.kv_dtype) * static_cast<size_t>(request.block_size);
+  const auto needed = static_cast<size_t>((card.context + request.block_size - 1) / request.block_size);
+  const size_t left = request.card_bytes > plan.total ? request.card_bytes - plan.total : 0;
+  const size_t short_of = plan.total + needed * per_block;
+  if (short_of > request.card_bytes) card.missing = short_of - request.card_bytes;
+  memory.kv_tokens = static_cast<int64_t>(left / per_block) * request.block_size;
+  add_kv(plan, config, memory);
+  card.kv_tokens = memory.kv_tokens;
+  card.contexts = static_cast<int64_t>(left / per_block / needed);
+  return card;
 }
 
 std::string memory_plan_text(const MemoryPlan& plan) {

@@ -36,6 +36,30 @@ struct MemoryPlan {
 
 MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request);
 
+// A card of a group, filled: what system and weights leave is KV.
+struct CardRequest {
+  int ranks = 1;  // cards
+  bool int8 = false;
+  int64_t context = 0;     // tokens a sequence may have; 0: max_position_embeddings
+  int64_t max_rows = 512;  // of a step
+  int64_t max_logit_rows = 128;
+  int block_size = 128;                  // tokens; KV comes in whole blocks
+  size_t card_bytes = size_t{61} << 30;  // what an Atlas 800T A2 (64 GB) reports
+};
+
+struct CardPlan {
+  MemoryPlan plan;        // of one card; its total is at most card_bytes unless something is missing
+  int64_t context = 0;    // as asked, or the model's own
+  int64_t kv_tokens = 0;  // in whole blocks
+  int64_t contexts = 0;   // full contexts that have room at the same time
+  size_t missing = 0;     // bytes a card is short of before one full context has room
+};
+
+// Throws kInvalidArgument where the network does not divide by the cards (model/shards.h) or a number is out
+// of range. What is not in config.json is assumed, and says so in its item: the system's share, CANN's,
+// HCCL's and the operators'.
+CardPlan plan_card(const ModelConfig& config, const CardRequest& request);
+
 // Bytes of K and V for one token on one rank, all layers.
 size_t kv_bytes_per_token(const ModelConfig& config, int ranks, DType kv_dtype);
 

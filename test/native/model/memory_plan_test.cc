@@ -81,6 +81,58 @@ TEST("the largest configuration that parses does not overflow the plan") {
   CHECK(static_cast<double>(plan.total) > 1024.0 * 2 * (4.0 * 65536 * 1048576 + 3.0 * 65536 * 1048576));
 }
 
+const ModelConfig k38B = pangu(60, 7168, 56, 8, 22400, false);  // assumed
+
+TEST("a card is filled with KV to the last block, whatever the shape, the cards and the format") {
+  for (const ModelConfig& model : {k7B, k1B, k38B})
+    for (const int ranks : {1, 2, 4})
+      for (const bool int8 : {false, true}) {
+        if (model.num_key_value_heads % ranks != 0) continue;
+        ModelConfig config = model;
+        config.max_position_embeddings = 32768;
+        const CardPlan card = plan_card(config, {.ranks = ranks, .int8 = int8});
+        const size_t block = kv_bytes_per_token(config, ranks, DType::kBF16) * 128;
+        size_t sum = 0, kv = 0;
+        for (const MemoryPlan::Item& item : card.plan.items) {
+          sum += item.bytes;
+          if (item.name == "KV cache") kv = item.bytes;
+        }
+        CHECK_EQ(sum, card.plan.total);
+        CHECK_EQ(card.context, 32768);
+        CHECK_EQ(kv, static_cast<size_t>(card.kv_tokens / 128) * block);
+        CHECK_EQ(card.contexts, card.kv_tokens / 32768);
+        const size_t all = CardRequest{}.card_bytes;
+        if (card.missing == 0) {
+          CHECK(card.contexts >= 1);
+          CHECK(card.plan.total <= all && card.plan.total + block > all);
+        } else {
+          CHECK_EQ(card.contexts, 0);
+          CHECK_EQ(card.missing, card.plan.total - kv + size_t{32768} / 128 * block - all);
+        }
+      }
+}
+
+TEST("7B fits on one card with more than 250k tokens of KV; an assumed 38B in bf16 needs two, in int8 one") {
+  const auto tokens = [](ModelConfig config, int ranks, bool int8) {
+    config.max_position_embeddings = 32768;
+    return plan_card(config, {.ranks = ranks, .int8 = int8}).kv_tokens;
+  };
+  CHECK(tokens(k7B, 1, false) > 250'000);
+  CHECK(tokens(k7B, 1, true) > tokens(k7B, 1, false) + 45'000);
+  CHECK_EQ(tokens(k38B, 1, false), 0);
+  CHECK(tokens(k38B, 2, false) > 100'000);
+  CHECK(tokens(k38B, 4, false) > 500'000);
+  CHECK(tokens(k38B, 8, false) > 1'000'000);
+  CHECK(tokens(k38B, 1, true) > 50'000);
+  CHECK(tokens(k38B, 2, true) > tokens(k38B, 2, false));
+}
+
+TEST("what does not divide or lies out of range is refused") {
+  CHECK_THROWS(plan_card(k7B, {.ranks = 3}), ErrorCode::kInvalidArgument, "num_attention_heads");
+  CHECK_THROWS(plan_card(k7B, {.ranks = 0}), ErrorCode::kInvalidArgument, "tensorParallel");
+  CHECK_THROWS(plan_card(k7B, {.context = -1}), ErrorCode::kInvalidArgument, "context");
+}
+
 }  // namespace
 }  // namespace agentinfer
 
