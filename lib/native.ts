@@ -323,8 +323,12 @@ export function native(): NativeAddon {
     throw new AgentInferError(
       'ERR_ADDON_NOT_FOUND',
       `no native addon for ${process.platform}-${process.arch}, Node ${process.versions.node}: looked in ${places.join(' and ')}. ` +
-        'In a clone, run: npm run build:native. Elsewhere `agentinfer doctor` says more',
+        `In a clone, run: npm run build:native. Elsewhere \`agentinfer doctor\` says more. The loader said: ${firstLine(cause)}`,
       { cause },
     )
   }
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n', 1)[0]!
 }

@@ -1,20 +1,8 @@
-import { readFileSync } from 'node:fs'
-import path from 'node:path'
-
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import { AgentInferError, Engine } from 'agentinfer'
 
-import { checkpoint } from '../fixtures/paths.js'
-
-interface Golden {
-  prompts: number[][]
-  greedy: number[][]
-}
-
-function golden(name: string): Golden {
-  return JSON.parse(readFileSync(path.join(checkpoint(name), 'golden.json'), 'utf8')) as Golden
-}
+import { checkpoint, golden } from '../fixtures/paths.js'
 
 const greedy = { temperature: 0 }
 
