@@ -13,6 +13,7 @@ export type { Delta, GenerationStream, TokenLogprob } from './engine/stream.js'
 export { measureLimits } from './limits.js'
 export type { MachineLimits } from './native.js'
 export type {
+  DraftContext,
   EngineOptions,
   GenerateOptions,
   Message,

@@ -14,6 +14,7 @@ export const contract = {
   planPreempt: ['sequence'],
   planRetain: ['session', 'retentionClass', 'expiresAt'],
   planPrefetch: ['session'],
+  planDraft: ['sequence', 'tokens'],
   outcome: [
     'sequence', 'kind', 'computed', 'emitted', 'finish', 'drafted', 'accepted', 'blocks', 'cachedTokens', 'error',
   ],
@@ -25,7 +26,7 @@ export const contract = {
   draftMemory: [
     'open', 'sessions', 'roles', 'storedSessions', 'storedAutomata', 'storedBytes', 'evictedSessions', 'failures',
   ],
-  draftSources: ['own', 'session', 'sibling', 'role', 'retrieved'],
+  draftSources: ['own', 'session', 'sibling', 'role', 'retrieved', 'supplied'],
   phases: ['reserve', 'draft', 'forward', 'sample', 'commit', 'total'],
 } as const
 
@@ -48,6 +49,7 @@ export interface NativeSampling {
   biasIds?: Int32Array
   bias?: Float64Array
   allowedIds?: Int32Array
+  forced?: Int32Array
   logprobs?: boolean
   topLogprobs?: number
 }
@@ -88,6 +90,9 @@ export interface StepPlan {
   preempt?: Int32Array
   retain?: Float64Array
   prefetch?: Int32Array
+  /** So many of `draftTokens`, in order, are verified instead of what the engine would draft. */
+  drafts?: Int32Array
+  draftTokens?: Int32Array
   probe?: Int32Array
   demand?: boolean
 }

@@ -50,6 +50,12 @@ function speculationDefaults(value: 'auto' | EngineSpeculationOptions): EngineSp
   return value === 'auto' ? { maxDraft: 15, siblings: 8, retrieved: 8, memory: { bytes: 256 * 1024 * 1024 } } : value
 }
 
+/** What the model has read and said so far. */
+export interface DraftContext {
+  readonly prompt: Int32Array
+  readonly output: readonly number[]
+}
+
 /** Of one request. Without a query, a role or a run of its own, those of its messages and its session are taken. */
 const requestSpeculation = z.union([
   z.enum(['auto', 'off']),
@@ -65,6 +71,11 @@ const requestSpeculation = z.union([
     query: z.string().optional(),
     /** An embedding of the query; all of a tenant's of one size. */
     vector: z.array(z.number()).min(1).optional(),
+    /**
+     * Drafts of your own instead of the engine's: called before each step of decoding, gives the ids that may come next, at most
+     * maxDraft. All of them are verified, whether that pays or not. It holds the loop up, so it must be quick.
+     */
+    drafter: z.custom<(context: DraftContext) => ArrayLike<number>>((value) => typeof value === 'function', 'expected a function').optional(),
     /** Names the role; default: the system prompt does. */
     role: z.string().optional(),
     /** Names the run; default: the session's. */
@@ -145,6 +156,11 @@ export const samplingSchema = z.strictObject({
   logitBias: z.record(z.string().regex(/^\d+$/), z.number()).optional(),
   /** Only these ids may be chosen. */
   allowedIds: z.array(z.int().min(0)).min(1).optional(),
+  /**
+   * Teacher forcing: the output begins with these ids, whatever the model says. For replaying traces, where speed is to be that of a
+   * model that says them. Not together with `logprobs`.
+   */
+  forced: z.union([z.array(z.int().min(0)), z.instanceof(Int32Array)]).optional(),
   /** End tokens are not chosen before so many tokens were produced. */
   minTokens: z.int().min(0).default(0),
   /** Same seed, same prompt, same output, whatever else runs. Default: random. */

@@ -157,7 +157,7 @@ export class Intake {
   }
 
   #sampling(options: GenerationOptions): NativeSampling {
-    const { seed, logitBias, allowedIds, logprobs, ...plain } = options.sampling
+    const { seed, logitBias, allowedIds, forced, logprobs, ...plain } = options.sampling
     const ends = options.ignoreEos ? [] : Array.from(this.info.config.eosTokenIds)
     const bias = Object.entries(logitBias ?? {})
     return {
@@ -168,6 +168,7 @@ export class Intake {
         biasIds: Int32Array.from(bias, ([id]) => Number(id)),
         bias: Float64Array.from(bias, ([, value]) => value),
       }),
+      ...(forced !== undefined && { forced: Int32Array.from(forced) }),
       ...(allowedIds !== undefined && { allowedIds: Int32Array.from(allowedIds) }),
       ...(logprobs !== undefined && { logprobs: true, topLogprobs: logprobs }),
     }

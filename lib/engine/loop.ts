@@ -428,7 +428,26 @@ export class StepLoop {
       flat[3 * i + 1] = rows[i]!.tokens
       flat[3 * i + 2] = this.#requests.get(rows[i]!.id)!.init.drafting?.draftLimit ?? 0
     }
-    return { rows: flat, ...(prefetch.length > 0 && { prefetch: Int32Array.from(prefetch) }) }
+    return { rows: flat, ...this.#supplied(rows), ...(prefetch.length > 0 && { prefetch: Int32Array.from(prefetch) }) }
+  }
+
+  /** The drafts of requests that bring their own drafter. */
+  #supplied(rows: Plan['rows']): Pick<StepPlan, 'drafts' | 'draftTokens'> {
+    const drafts: number[] = []
+    const draftTokens: number[] = []
+    for (const { id } of rows) {
+      const request = this.#requests.get(id)!
+      try {
+        const tokens = request.supplied()
+        if (tokens === undefined) continue
+        drafts.push(id, tokens.length)
+        for (let i = 0; i < tokens.length; ++i) draftTokens.push(tokens[i]!)
+      } catch (error) {
+        request.fail(fromNative(error))
+        this.remove(id, 'failed')
+      }
+    }
+    return drafts.length === 0 ? {} : { drafts: Int32Array.from(drafts), draftTokens: Int32Array.from(draftTokens) }
   }
 
   #send(plan: Omit<StepPlan, 'now'>, views: readonly LiveView[]): void {

@@ -4,7 +4,7 @@ import type { ProbeView, RequestView } from '../policy/types.js'
 import { cacheMiss } from './miss.js'
 import type { CacheMiss, MissFields } from './miss.js'
 import { SpeculationFigures } from './speculation.js'
-import type { speculationOf, SpeculationUsage } from './speculation.js'
+import type { RequestDrafting, SpeculationUsage } from './speculation.js'
 import type { StopText } from './stop_text.js'
 import type { GenerationStream, TokenLogprob } from './stream.js'
 
@@ -55,7 +55,7 @@ export interface RequestInit {
   /** Its chat was last rendered with another template. */
   templateChanged: boolean
   /** Undefined: nothing is drafted for it. */
-  drafting: ReturnType<typeof speculationOf>
+  drafting: RequestDrafting | undefined
   /** Counts what its drafts do, beside the request itself. */
   speculation: SpeculationFigures
   stream: GenerationStream
@@ -183,9 +183,16 @@ export class Request {
     return this.#endToken
   }
 
-  /** Whether its text may end it, so that text must be made before the next plan. */
+  /** Whether its text may end it, or its own drafter wants to see it, so that text must be made before the next plan. */
   get endsByText(): boolean {
-    return this.init.stopText.active
+    return this.init.stopText.active || this.init.drafting?.drafter !== undefined
+  }
+
+  /** What its own drafter proposes; undefined without one, and while there is nothing to draft behind. */
+  supplied(): ArrayLike<number> | undefined {
+    const { drafting, tokens } = this.init
+    if (drafting?.drafter === undefined || !this.view.started || this.view.known - this.view.computed !== 1) return undefined
+    return Array.from(drafting.drafter({ prompt: tokens, output: this.#tokens })).slice(0, drafting.draftLimit)
   }
 
   /** Delivers tokens. Returns true when a stop string ended the output, so that native code must be told. */

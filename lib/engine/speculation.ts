@@ -3,9 +3,9 @@ import { createHash, randomUUID } from 'node:crypto'
 
 import { contract } from '../native.js'
 import type { NativeEngineOptions, NativeSpeculation, StepResult } from '../native.js'
-import type { EngineSpeculationOptions, Message, RequestSpeculation } from '../options.js'
+import type { DraftContext, EngineSpeculationOptions, Message, RequestSpeculation } from '../options.js'
 
-/** In order of preference: see `SourceKind` in native/draft/acceptance.h. */
+/** In order of preference: see `SourceKind` in native/draft/acceptance.h. 'supplied': by the request's own drafter. */
 export type DraftSource = (typeof contract.draftSources)[number]
 
 export interface SpeculationUsage {
@@ -144,21 +144,28 @@ export interface Drafting extends Topic {
   run?: string
 }
 
+export interface RequestDrafting {
+  draftLimit: number
+  speculation: NativeSpeculation
+  drafter: ((context: DraftContext) => ArrayLike<number>) | undefined
+}
+
 /** `engineDraft`: tokens the engine drafts at most, 0 for none. Returns undefined where nothing is to be drafted. */
 export function speculationOf(
   option: RequestSpeculation,
   engineDraft: number,
   tenant: string,
   drafting: Drafting,
-): { draftLimit: number; speculation: NativeSpeculation } | undefined {
+): RequestDrafting | undefined {
   if (option === 'off' || engineDraft === 0) return undefined
   const own = option === 'auto' ? {} : option
-  const allowed = (source: Exclude<DraftSource, 'own'>): boolean => own.sources?.includes(source) ?? true
+  const allowed = (source: Exclude<DraftSource, 'own' | 'supplied'>): boolean => own.sources?.includes(source) ?? true
   const role = own.role === undefined ? drafting.role : digest('role', own.role)
   const query = own.query?.slice(0, queryLength) ?? drafting.query
   const run = own.run ?? drafting.run
   return {
     draftLimit: Math.min(engineDraft, own.maxDraft ?? engineDraft),
+    drafter: own.drafter,
     speculation: {
       tenant,
       session: allowed('session'),

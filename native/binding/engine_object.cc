@@ -89,6 +89,7 @@ SamplingParams sampling_params(const Napi::Object& object) {
   params.frequency_penalty =
       static_cast<float>(number_field(object, "frequencyPenalty", params.frequency_penalty));
   params.allowed_ids = int32_array_field(object, "allowedIds");
+  params.forced = int32_array_field(object, "forced");
   params.stop_ids = int32_array_field(object, "stopIds");
   params.min_tokens = integer_field(object, "minTokens", 0);
   params.seed = static_cast<uint64_t>(integer_field(object, "seed", 0));
@@ -182,6 +183,8 @@ Napi::Value EngineObject::step(const Napi::CallbackInfo& info) {
     if (plan->retain.size() % kPlanRetain.size() != 0)
       fail(ErrorCode::kInvalidArgument, "retain: expected records of ", kPlanRetain.size(), " values");
     plan->prefetch = records<kPlanPrefetch.size()>(object, "prefetch");
+    plan->drafts = records<kPlanDraft.size()>(object, "drafts");
+    plan->draft_tokens = int32_array_field(object, "draftTokens");
     plan->probe = int32_array_field(object, "probe");
     plan->demand = bool_field(object, "demand", false);
     thread_->step(std::move(plan));

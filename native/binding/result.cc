@@ -138,6 +138,7 @@ Napi::Object contract(Napi::Env env) {
   object["planPreempt"] = names(env, kPlanPreempt);
   object["planRetain"] = names(env, kPlanRetain);
   object["planPrefetch"] = names(env, kPlanPrefetch);
+  object["planDraft"] = names(env, kPlanDraft);
   object["outcome"] = names(env, kOutcome);
   object["probe"] = names(env, kProbe);
   object["miss"] = names(env, kMiss);
@@ -149,6 +150,7 @@ Napi::Object contract(Napi::Env env) {
   std::vector<std::string> sources;
   for (int kind = 0; kind < kSourceKinds; ++kind)
     sources.emplace_back(source_kind_name(static_cast<SourceKind>(kind)));
+  sources.emplace_back("supplied");
   object["draftSources"] = names(env, sources);
   return object;
 }

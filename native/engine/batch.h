@@ -18,6 +18,7 @@ struct BatchEntry {
   int known_rows = 0;               // rows of tokens that are certain
   bool wants_logits = false;        // the known rows reach the last known token
   int draft_limit = 0;              // tokens that may be drafted for it
+  bool supplied = false;            // its drafts come from the plan
   int draft_begin = 0, drafts = 0;  // its drafted tokens in Batch::drafts(), rows behind the known ones
   int first_logit = 0;              // index of its first logit row
   // Filled by verification:

@@ -105,7 +105,7 @@ StepResult Engine::step(const StepPlan& plan) {
   result.phases[0] = milliseconds(Clock::now() - start);
   if (!batch_.empty()) {
     try {
-      draft(plan.now, result);
+      draft(plan, result);
       forward(result);
       learn(result);
       commit(result);
@@ -236,16 +236,33 @@ void Engine::explain_miss(const Sequence& sequence, StepResult& result) {
 }
 
 // Drafts come last and take only what is left: rows of the batch, and blocks.
-void Engine::draft(double now, StepResult& result) {
-  if (!speculation_) return;
+void Engine::draft(const StepPlan& plan, StepResult& result) {
+  if (!speculation_ && plan.drafts.empty()) return;
   const auto start = Clock::now();
   const auto entries = batch_.entries();
   drafts_.assign(entries.size(), {});
-  speculation_->choose(entries, batch_.room(), drafts_);
+  take_supplied(plan, entries);
+  if (speculation_) speculation_->choose(entries, batch_.room(), drafts_);
   for (size_t i = 0; i < entries.size(); ++i)
-    if (!drafts_[i].empty()) batch_.set_drafts(entries[i], make_room(entries[i], drafts_[i], now));
+    if (!drafts_[i].empty()) batch_.set_drafts(entries[i], make_room(entries[i], drafts_[i], plan.now));
   run_moves();
   result.phases[1] = milliseconds(Clock::now() - start);
+}
+
+// What the plan drafts. What it drafts for sequences that are not ready for it is left out.
+void Engine::take_supplied(const StepPlan& plan, std::span<BatchEntry> entries) {
+  std::span<const int32_t> tokens = plan.draft_tokens;
+  for (size_t i = 0; i + kPlanDraft.size() <= plan.drafts.size(); i += kPlanDraft.size()) {
+    const auto count = std::min(static_cast<size_t>(std::max(plan.drafts[i + 1], 0)), tokens.size());
+    const auto entry = std::find_if(entries.begin(), entries.end(), [&](const BatchEntry& of) {
+      return of.sequence->id == plan.drafts[i] && of.wants_logits;
+    });
+    if (entry != entries.end()) {
+      entry->supplied = true;
+      drafts_[static_cast<size_t>(entry - entries.begin())] = tokens.first(count);
+    }
+    tokens = tokens.subspan(count);
+  }
 }
 
 // The part of the draft that is valid and finds room.
@@ -279,6 +296,10 @@ void Engine::forward(StepResult& result) {
 }
 
 void Engine::learn(StepResult& result) {
+  for (const BatchEntry& entry : batch_.entries())
+    if (entry.supplied && entry.drafts > 0)
+      result.drafts.insert(result.drafts.end(),
+                           {entry.sequence->id, kSuppliedDraft, entry.drafts, entry.accepted, 0});
   if (!speculation_) return;
   const auto start = Clock::now();
   speculation_->learn(batch_.entries(), (result.phases[2] + result.phases[3]) / 1000, result);

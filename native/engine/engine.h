@@ -59,7 +59,8 @@ class Engine {
   OutcomeKind join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome,
                    StepResult& result);
   Room take_room(Reservation& reservation, Sequence& sequence, int64_t tokens, double now);
-  void draft(double now, StepResult& result);
+  void draft(const StepPlan& plan, StepResult& result);
+  void take_supplied(const StepPlan& plan, std::span<BatchEntry> entries);
   std::span<const int32_t> make_room(const BatchEntry& entry, std::span<const int32_t> draft, double now);
   void forward(StepResult& result);
   void learn(StepResult& result);

@@ -54,6 +54,8 @@ struct SamplingParams {
   int top_logprobs = 0;              // and the highest n, 0..20
   std::vector<int32_t> logprob_ids;  // and those of these ids
 
+  // Teacher forcing: the first output tokens are these, whatever the model says; then it goes on by itself.
+  std::vector<int32_t> forced;
   // How many of the highest logits decide the token of a sequence with so many output tokens; 0: any may.
   int deciding_logits(int64_t outputs) const;
 

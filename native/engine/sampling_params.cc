@@ -38,6 +38,10 @@ void validate(const SamplingParams& params, int vocabulary) {
           params.top_logprobs);
   require_ids(params.allowed_ids, "allowed_ids", vocabulary);
   require_ids(params.stop_ids, "stop_ids", vocabulary);
+  require_ids(params.forced, "forced", vocabulary);
+  if (!params.forced.empty() && params.logprobs)
+    fail(ErrorCode::kInvalidArgument,
+         "forced: expected no logprobs beside it: what is forced is not sampled");
   require_ids(params.logprob_ids, "logprob_ids", vocabulary);
   for (const LogitBias& bias : params.logit_bias) {
     require_ids({bias.token}, "logit_bias", vocabulary);

@@ -23,8 +23,11 @@ struct Sequence {
   int64_t known() const { return static_cast<int64_t>(tokens.size()); }
   int64_t computed() const { return table.computed(); }
   int64_t outputs() const { return history.output_tokens(); }
+  bool forced() const { return outputs() < static_cast<int64_t>(sampling.forced.size()); }
   // True while plain argmax of the next logits gives its token.
-  bool wants_argmax() const { return sampling.plain_argmax() && outputs() >= sampling.min_tokens; }
+  bool wants_argmax() const {
+    return forced() || (sampling.plain_argmax() && outputs() >= sampling.min_tokens);
+  }
   // Appends a sampled token and says whether it ends the sequence. `max_context`: tokens the engine has room
   // for.
   FinishReason emit(int32_t token, int64_t max_context);

@@ -25,6 +25,7 @@ class Speculation {
   virtual void begin(Sequence&) {}
   // out[i]: tokens to verify behind entries[i], at most its draft_limit and `room` in all; valid until the
   // next call. What finds no KV blocks is cut off.
+  // Entries whose drafts are supplied are left as they are.
   virtual void choose(std::span<const BatchEntry> entries, int room,
                       std::span<std::span<const int32_t>> out) = 0;
   // The entries are verified; `seconds`: of forward pass and sampling. Adds to result.drafts.

@@ -120,7 +120,8 @@ void Speculator::choose(std::span<const BatchEntry> entries, int room,
   bool any = false;
   for (size_t i = 0; i < entries.size(); ++i) {
     Sequence& sequence = *entries[i].sequence;
-    if (!sequence.drafting || entries[i].draft_limit == 0 || !decodes(entries[i])) continue;
+    if (!sequence.drafting || entries[i].draft_limit == 0 || entries[i].supplied || !decodes(entries[i]))
+      continue;
     memory_.refresh(*sequence.drafting);
     drafter_.propose(sequence.drafting->sources, entries[i].draft_limit, drafts_[i]);
     if (drafts_[i].length == 0) continue;
@@ -133,7 +134,7 @@ void Speculator::choose(std::span<const BatchEntry> entries, int room,
   lengths_.assign(entries.size(), 0);
   drafter_.admit(offered_, load_, lengths_);
   for (size_t i = 0; i < entries.size(); ++i)
-    out[i] = std::span(drafts_[i].tokens).first(static_cast<size_t>(lengths_[i]));
+    if (offered_[i]) out[i] = std::span(drafts_[i].tokens).first(static_cast<size_t>(lengths_[i]));
 }
 
 void Speculator::learn(std::span<const BatchEntry> entries, double seconds, StepResult& result) {
@@ -144,7 +145,8 @@ void Speculator::learn(std::span<const BatchEntry> entries, double seconds, Step
   for (size_t i = 0; i < entries.size(); ++i) {
     drafted += entries[i].drafts;
     step.accepted += entries[i].accepted;
-    if (entries[i].drafts > 0) step.draft_context += drafts_[i].row_seconds * entries[i].drafts;
+    if (offered_[i] && entries[i].drafts > 0)
+      step.draft_context += drafts_[i].row_seconds * entries[i].drafts;
   }
   step.rows += drafted;
   const StepCost& cost = drafter_.cost();
@@ -153,7 +155,7 @@ void Speculator::learn(std::span<const BatchEntry> entries, double seconds, Step
   for (size_t i = 0; i < entries.size(); ++i) {
     const BatchEntry& entry = entries[i];
     Sequence& sequence = *entry.sequence;
-    if (entry.drafts > 0) record(entry, drafts_[i], per_token, extra / drafted, result);
+    if (offered_[i] && entry.drafts > 0) record(entry, drafts_[i], per_token, extra / drafted, result);
     if (!sequence.drafting || entry.emitted == 0) continue;
     try {
       drafter_.commit(sequence.drafting->sources,

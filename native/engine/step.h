@@ -38,6 +38,7 @@ inline constexpr std::array kPlanRow{"sequence", "tokens", "draftLimit"};
 inline constexpr std::array kPlanPreempt{"sequence"};
 inline constexpr std::array kPlanRetain{"session", "retentionClass", "expiresAt"};
 inline constexpr std::array kPlanPrefetch{"session"};
+inline constexpr std::array kPlanDraft{"sequence", "tokens"};
 inline constexpr std::array kOutcome{"sequence", "kind",     "computed", "emitted",      "finish",
                                      "drafted",  "accepted", "blocks",   "cachedTokens", "error"};
 inline constexpr std::array kProbe{"sequence", "hitTokens", "pinned", "evictable", "host", "need", "group"};
@@ -47,6 +48,7 @@ inline constexpr std::array kDemand{"pinned", "evictable", "host", "fresh"};
 inline constexpr std::array kDraft{"sequence", "source", "drafted", "accepted", "savedMicroseconds"};
 inline constexpr std::array kDraftMemory{"open",           "sessions",    "roles",           "storedSessions",
                                          "storedAutomata", "storedBytes", "evictedSessions", "failures"};
+inline constexpr int32_t kSuppliedDraft = kSourceKinds;  // as a source: the plan's
 inline constexpr std::array kPhases{"reserve", "draft", "forward", "sample", "commit", "total"};
 
 struct StepPlan {
@@ -58,8 +60,11 @@ struct StepPlan {
   std::vector<double> retain;     // kPlanRetain
   std::vector<int32_t> prefetch;  // kPlanPrefetch: after the step, bring the session's blocks back from the
                                   // host into free ones
-  std::vector<int32_t> probe;     // sequences whose hit and need to report (those not started)
-  bool demand = false;            // also report the union over the probed sequences
+  // kPlanDraft: verify so many of `draft_tokens`, in order, instead of drafting for the sequence.
+  std::vector<int32_t> drafts;
+  std::vector<int32_t> draft_tokens;
+  std::vector<int32_t> probe;  // sequences whose hit and need to report (those not started)
+  bool demand = false;         // also report the union over the probed sequences
 };
 
 enum class OutcomeKind : int32_t {
@@ -87,7 +92,8 @@ struct StepResult {
   std::vector<int32_t> misses;  // kMiss, for sequences that started in this step
   std::array<int32_t, kPool.size()> pool{};
   std::array<int32_t, kDemand.size()> demand{};
-  std::vector<int32_t> drafts;  // kDraft, for sequences with verified drafts; `source` is a SourceKind
+  // kDraft, for sequences with verified drafts; `source` is a SourceKind or kSuppliedDraft.
+  std::vector<int32_t> drafts;
   std::array<double, kDraftMemory.size()> draft_memory{};  // DraftMemory::Stats; zeros without speculation
   std::vector<std::string> notices;             // about the draft memory: a file refused, a save that failed
   std::array<double, kPhases.size()> phases{};  // milliseconds; draft: choosing drafts and learning from them

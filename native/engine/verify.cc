@@ -40,6 +40,7 @@ void Verifier::take_row(Backend& backend, Batch& batch, BatchEntry& entry, int r
     sampled.token = argmax_[static_cast<size_t>(local)];
     if (sampled.token < 0)
       fail(ErrorCode::kDevice, "sequence ", sequence.id, ": no finite logit for position ", sequence.known());
+    if (sequence.forced()) sampled.token = sequence.sampling.forced[static_cast<size_t>(sequence.outputs())];
   } else {
     const int deciding = sequence.sampling.deciding_logits(sequence.outputs());
     const auto row_logits =

@@ -209,3 +209,59 @@ describe('stored sessions', () => {
     await engine.close()
   })
 })
+
+describe('teacher forcing and drafts of one’s own', () => {
+  let engine: Engine
+  beforeAll(async () => {
+    engine = await Engine.open(tight)
+  })
+  afterAll(() => engine.close())
+
+  const forced = Array.from({ length: 40 }, (_, i) => 10 + ((i * 7) % 200))
+  const request = { tokens: [5, 6, 7], maxTokens: 40, ignoreEos: true, sampling: { temperature: 0, forced } } as const
+
+  test('what is forced is said, and behind it the model goes on', async () => {
+    const { tokens } = await engine.generate({ ...request, maxTokens: 50 }).response
+    expect(tokens.slice(0, 40)).toEqual(forced)
+    const behind = await engine.generate({ tokens: [5, 6, 7, ...forced], maxTokens: 10, ignoreEos: true, sampling: { temperature: 0 } }).response
+    expect(tokens.slice(40)).toEqual(behind.tokens)
+  })
+
+  test('right drafts are all accepted, wrong ones are not, foreign ones are cut off', async () => {
+    const right = await engine.generate({
+      ...request,
+      speculation: { drafter: ({ output }) => forced.slice(output.length, output.length + 9) },
+    }).response
+    expect(right.tokens).toEqual(forced)
+    expect(right.speculation.bySource).toEqual({ supplied: { drafted: right.speculation.drafted, accepted: right.speculation.drafted } })
+    expect(right.speculation.drafted).toBe(35) // 1 by the prefill, then 9 + 1 in each of three steps, then 8 + 1
+    expect(right.speculation.ote).toBeCloseTo(39 / 4)
+
+    const wrong = await engine.generate({ ...request, speculation: { maxDraft: 3, drafter: () => [300, 300, 300, 300] } }).response
+    expect(wrong.tokens).toEqual(forced)
+    expect(wrong.speculation).toMatchObject({ accepted: 0, ote: 1 })
+
+    const foreign = await engine.generate({ ...request, speculation: { drafter: () => [vocabulary + 1_000_000, -5] } }).response
+    expect(foreign.tokens).toEqual(forced)
+    expect(foreign.speculation.drafted).toBe(0)
+  })
+
+  test('a drafter that throws fails its request alone', async () => {
+    const other = engine.generate({ ...request }).response
+    const broken = engine.generate({
+      ...request,
+      speculation: {
+        drafter: () => {
+          throw new Error('no idea')
+        },
+      },
+    }).response
+    await expect(broken).rejects.toThrow('no idea')
+    expect((await other).tokens).toEqual(forced)
+  })
+
+  test('forced ids must be the model’s', async () => {
+    await expect(engine.generate({ ...request, sampling: { forced: [1_000_000] } }).response).rejects.toThrow(/forced/)
+    await expect(engine.generate({ ...request, sampling: { forced: [5], logprobs: 1 } }).response).rejects.toThrow(/logprobs/)
+  })
+})

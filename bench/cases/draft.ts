@@ -1,0 +1,313 @@
+/**
+ * Speculation: what building, memory and drafting cost; that it never slows text down in which nothing repeats; what it gives on an agent
+ * trace, beside drafting as others do it; and that it does not delay the first token. Traces are teacher-forced: the model has random
+ * weights, so its output is set to the trace, and a draft is accepted where the trace says the same.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import path from 'node:path'
+
+import { Engine } from 'agentinfer'
+import type { DraftContext, GenerateOptions, SpeculationUsage } from 'agentinfer'
+
+import { MergedThree, PromptLookup, SuffixCounts, SuffixTree } from '../draft/policies.js'
+import type { DraftPolicy } from '../draft/policies.js'
+import { agentTraces, randomText } from '../draft/trace.js'
+import type { AgentTrace } from '../draft/trace.js'
+import { modelShapes, shapedModel } from '../model_shapes.js'
+import type { ModelShapeName } from '../model_shapes.js'
+import { median } from '../report.js'
+import type { Report, Row } from '../report.js'
+
+export const description =
+  'speculation: cost of automata, random text with and without, agent traces beside other ways of drafting (teacher-forced), first token'
+export const options = {
+  rounds: { type: 'string', default: '5' },
+  model: { type: 'string', default: '20m' },
+  runs: { type: 'string', default: '3' },
+  agents: { type: 'string', default: '3' },
+  turns: { type: 'string', default: '4' },
+  threads: { type: 'string', default: '2' },
+  prompt: { type: 'string', default: '30000' },
+  /** Parts to run: native, random, replay, first. */
+  only: { type: 'string', default: 'native,random,replay,first' },
+} as const
+
+type Values = Record<keyof typeof options, string>
+
+export async function run(report: Report, values: Values): Promise<void> {
+  const parts = new Set(values.only.split(','))
+  if (parts.has('native')) nativeRows(report, Number(values.rounds))
+  if (parts.has('random')) await randomRows(report, values)
+  if (parts.has('replay')) await replayRows(report, values)
+  if (parts.has('first')) await firstTokenRows(report, values)
+}
+
+function openEngine(values: Values, model: ModelShapeName, maxContext: number): Promise<Engine> {
+  return Engine.open({
+    model: shapedModel(model),
+    device: 'cpu',
+    threads: Number(values.threads),
+    maxContext,
+    kvTokens: Math.max(65536, 2 * maxContext),
+    blockSize: 32,
+  })
+}
+
+// ---------------------------------------------------------------------------------------------------------------- native
+
+const root = fileURLToPath(new URL('../../../', import.meta.url))
+
+/** bench/native/draft, built on first use. */
+function nativeRows(report: Report, runs: number): void {
+  const folder = path.join(root, 'build/bench')
+  const binary = path.join(folder, 'draft_bench')
+  if (!existsSync(binary)) {
+    report.progress('building draft_bench')
+    execFileSync('cmake', ['-S', root, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', '-DAGENTINFER_TESTS=ON'], { stdio: 'ignore' })
+    execFileSync('cmake', ['--build', folder, '--target', 'draft_bench', '-j2'], { stdio: 'ignore' })
+  }
+  report.progress('draft_bench')
+  const { stdout, status } = spawnSync(binary, ['--json', '--runs', String(runs)], { encoding: 'utf8', maxBuffer: 1 << 24 })
+  if (status !== 0) throw new Error(`draft_bench ended with ${status}`)
+  for (const row of (JSON.parse(stdout) as { rows: Row[] }).rows) report.add({ ...row, better: 'lower' })
+}
+
+// ---------------------------------------------------------------------------------------------------------------- random text
+
+const batches = [1, 8, 32]
+
+async function randomRows(report: Report, values: Values): Promise<void> {
+  const model = values.model as ModelShapeName
+  const { vocabSize } = modelShapes[model]
+  const engine = await openEngine(values, model, 2048)
+  const rounds = Number(values.rounds)
+  let seed = 1
+  const seconds = async (batch: number, speculation: 'auto' | 'off'): Promise<number> => {
+    const requests = Array.from({ length: batch }, (): GenerateOptions => ({
+      tokens: randomText(++seed, 64, vocabSize),
+      maxTokens: 97,
+      ignoreEos: true,
+      // The output is forced to be random too: that of random weights goes in circles.
+      sampling: { temperature: 0, forced: randomText(++seed, 97, vocabSize) },
+      speculation,
+    }))
+    const responses = await Promise.all(requests.map((request) => engine.generate(request).response))
+    return median(responses.map(({ timings }) => timings.decode)) / 1000
+  }
+  for (const batch of batches) {
+    const ratios: number[] = []
+    for (let round = -1; round < rounds * 2; ++round) {
+      report.progress(`random text, batch ${batch}: round ${round + 1} of ${rounds * 2}`)
+      // In turns, and in turns the first.
+      const first = round % 2 === 0 ? 'off' : 'auto'
+      const a = await seconds(batch, first)
+      const b = await seconds(batch, first === 'off' ? 'auto' : 'off')
+      if (round >= 0) ratios.push(first === 'off' ? a / b : b / a)
+    }
+    report.addSamples({ name: `random text, batch ${batch}: throughput with speculation over without`, unit: 'x', target: 0.98 }, ratios)
+  }
+  await engine.close()
+}
+
+// ---------------------------------------------------------------------------------------------------------------- replay
+
+/** What the sessions of a policy share. */
+interface Library {
+  /** Of sessions so far, by run. */
+  readonly texts: Map<string, { run: string; text: number[] }>
+  readonly answers: SuffixCounts
+}
+
+interface Mode {
+  readonly name: string
+  /** Which of the engine's sources; undefined: it drafts by `policy`, or not at all. */
+  readonly sources?: readonly ('session' | 'sibling' | 'role' | 'retrieved')[]
+  readonly policy?: (library: Library, agent: string, of: string) => DraftPolicy
+}
+
+const modes: readonly Mode[] = [
+  { name: 'off' },
+  { name: 'own context', sources: [] },
+  { name: 'own + session', sources: ['session', 'sibling'] },
+  { name: 'all sources', sources: ['session', 'sibling', 'role', 'retrieved'] },
+  { name: 'n-gram lookup', policy: () => new PromptLookup() },
+  { name: 'suffix tree', policy: ({ answers }) => new SuffixTree(answers) },
+  {
+    name: 'merged automaton, 3 tokens',
+    policy: ({ texts }, agent, of) => {
+      const others = Array.from(texts).filter(([name]) => name !== agent)
+      // The run's, and the 8 latest of others.
+      const near = others.filter(([, other]) => other.run === of)
+      const far = others.filter(([, other]) => other.run !== of).slice(-8)
+      return new MergedThree([...far, ...near].map(([, { text }]) => text))
+    },
+  },
+]
+
+interface Tally {
+  tokens: number
+  steps: number
+  drafted: number
+  accepted: number
+  /** Milliseconds, without the time that a policy of the bench took to draft. */
+  decode: number
+}
+
+/** An agent of a trace in one mode. */
+class Replay {
+  readonly #engine: Engine
+  readonly #mode: Mode
+  readonly #trace: AgentTrace
+  readonly #name: string
+  readonly #library: Library
+  readonly #tally: Tally
+  readonly #session
+  #history: number[] = []
+  #along: number[] = [0]
+
+  constructor(engine: Engine, mode: Mode, tenant: string, trace: AgentTrace, name: string, library: Library, tally: Tally) {
+    this.#engine = engine
+    this.#mode = mode
+    this.#trace = trace
+    this.#name = name
+    this.#library = library
+    this.#tally = tally
+    this.#session = this.#engine.session({ tenant, run: trace.run, role: 'agent' })
+  }
+
+  async turn(index: number): Promise<void> {
+    const { said, observed } = this.#trace.rounds[index]!
+    if (index === 0) await this.#read(this.#trace.prompt)
+    // What a policy may use was built before the turn, as the engine's is beside the prefill.
+    let policyTime = 0
+    const speculation = this.#speculation((milliseconds) => (policyTime += milliseconds))
+    const response = await this.#session.generate({
+      maxTokens: said.length,
+      ignoreEos: true,
+      sampling: { temperature: 0, forced: [...said] },
+      speculation,
+    }).response
+    if (response.tokens.length !== said.length) throw new Error(`the replay said ${response.tokens.length} of ${said.length} tokens`)
+    this.#count(response.speculation, response.tokens.length, response.timings.decode - policyTime)
+    this.#history.push(...said)
+    for (const token of said) this.#along = this.#library.answers.add(this.#along, token)
+    await this.#read(observed)
+    this.#library.texts.set(this.#name, { run: this.#trace.run, text: this.#history })
+  }
+
+  async #read(tokens: readonly number[]): Promise<void> {
+    this.#history.push(...tokens)
+    await this.#session.append({ tokens: [...tokens] })
+  }
+
+  #speculation(took: (milliseconds: number) => void): NonNullable<GenerateOptions['speculation']> {
+    const { sources, policy } = this.#mode
+    if (sources !== undefined) return { sources: [...sources], query: this.#trace.query }
+    if (policy === undefined) return 'off'
+    const drafter = policy(this.#library, this.#name, this.#trace.run)
+    drafter.read(this.#history)
+    let seen = 0
+    return {
+      sources: [],
+      drafter: ({ output }: DraftContext) => {
+        const start = performance.now()
+        drafter.read(output.slice(seen))
+        seen = output.length
+        const draft = drafter.draft()
+        took(performance.now() - start)
+        return draft
+      },
+    }
+  }
+
+  #count({ drafted, accepted, ote }: SpeculationUsage, tokens: number, decode: number): void {
+    const tally = this.#tally
+    tally.tokens += tokens - 1
+    tally.steps += Math.round((tokens - 1) / ote)
+    tally.drafted += drafted
+    tally.accepted += accepted
+    tally.decode += decode
+  }
+}
+
+async function replayRows(report: Report, values: Values): Promise<void> {
+  const model = values.model as ModelShapeName
+  const { vocabSize } = modelShapes[model]
+  const [runs, agents, turns] = [Number(values.runs), Number(values.agents), Number(values.turns)]
+  const engine = await openEngine(values, model, 16384)
+  for (const batch of [1, agents]) {
+    const traces = agentTraces({ seed: 7, runs, agents, rounds: turns, vocabulary: vocabSize })
+    const tallies = modes.map((): Tally => ({ tokens: 0, steps: 0, drafted: 0, accepted: 0, decode: 0 }))
+    const libraries = modes.map((): Library => ({ texts: new Map(), answers: new SuffixCounts() }))
+    let order = 0
+    for (let at = 0; at < runs; ++at) {
+      const replays = modes.map((mode, m) =>
+        traces
+          .slice(at * agents, (at + 1) * agents)
+          .map((trace, i) => new Replay(engine, mode, `${mode.name}, batch ${batch}`, trace, `${at}.${i}`, libraries[m]!, tallies[m]!)),
+      )
+      for (let turn = 0; turn < turns; ++turn) {
+        // The modes take turns, each time another first.
+        for (let m = 0; m < modes.length; ++m) {
+          const of = replays[(m + order) % modes.length]!
+          report.progress(`replay, batch ${batch}: run ${at + 1} of ${runs}, turn ${turn + 1} of ${turns}`)
+          if (batch === 1) for (const replay of of) await replay.turn(turn)
+          else await Promise.all(of.map((replay) => replay.turn(turn)))
+        }
+        order += 1
+      }
+    }
+    addReplay(report, batch, tallies)
+  }
+  await engine.close()
+}
+
+function addReplay(report: Report, batch: number, tallies: readonly Tally[]): void {
+  const off = tallies[0]!
+  const perToken = (tally: Tally): number => tally.decode / tally.tokens
+  const others = modes.flatMap((mode, m) => (mode.policy === undefined ? [] : [perToken(tallies[m]!)]))
+  for (const [m, { name }] of modes.entries()) {
+    const tally = tallies[m]!
+    const row = (what: string): string => `replay (teacher-forced), batch ${batch}, ${name}: ${what}`
+    report.add({ name: row('OTE'), value: tally.tokens / tally.steps, unit: 'tokens/forward' })
+    if (tally.drafted > 0) report.add({ name: row('SHR'), value: tally.accepted / tally.drafted, unit: '' })
+    report.add({
+      name: row('decode'),
+      value: perToken(tally),
+      unit: 'ms/token',
+      better: 'lower',
+      note: `${(perToken(off) / perToken(tally)).toFixed(2)}x of off`,
+      ...(name === 'all sources' && { target: Math.min(...others, perToken(off)) }),
+    })
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------- first token
+
+async function firstTokenRows(report: Report, values: Values): Promise<void> {
+  const tokens = Number(values.prompt)
+  const { vocabSize } = modelShapes.tiny
+  const engine = await openEngine(values, 'tiny', tokens + 64)
+  const rounds = Number(values.rounds)
+  let seed = 1000
+  const milliseconds = async (speculation: 'auto' | 'off'): Promise<number> => {
+    // A repetitive prompt of its own each time, so that there is something to build and nothing cached.
+    const page = randomText(++seed, 500, vocabSize)
+    const prompt = Array.from({ length: tokens }, (_, i) => page[(i + Math.floor(i / 500) * 7) % 500]!)
+    const own = speculation === 'off' ? speculation : { query: `prompt ${seed}`, role: 'reader' }
+    const { timings } = await engine.generate({ tokens: prompt, maxTokens: 2, ignoreEos: true, sampling: { temperature: 0 }, speculation: own }).response
+    return timings.prefill
+  }
+  const ratios: number[] = []
+  for (let round = -1; round < rounds; ++round) {
+    report.progress(`first token of ${tokens}: round ${round + 1} of ${rounds}`)
+    const first = round % 2 === 0 ? 'off' : 'auto'
+    const a = await milliseconds(first)
+    const b = await milliseconds(first === 'off' ? 'auto' : 'off')
+    if (round >= 0) ratios.push(first === 'off' ? b / a : a / b)
+  }
+  report.addSamples({ name: `time to first token, prompt of ${tokens}: with speculation over without`, unit: 'x', target: 1.03, better: 'lower' }, ratios)
+  await engine.close()
+}
