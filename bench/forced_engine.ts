@@ -1,17 +1,13 @@
 /**
- * An engine that does all its work and yet writes what a trace says: each token of a turn is the only one allowed at its place, so the
- * forward passes, the KV and the scheduling are real, with weights that know nothing. Questions on the side (PROGRESS, memories) are
- * answered by the weights themselves.
+ * An engine that does all its work and yet writes what a trace says, by teacher forcing: the forward passes, the KV and the scheduling
+ * are real, with weights that know nothing. Questions on the side (PROGRESS, memories) are answered by the weights themselves.
  */
-import type { AgentEngine, AgentGenerateOptions, AgentResponse, AgentSession, AgentSessionOptions, AgentStream, Engine } from 'agentinfer'
+import type { AgentEngine, AgentGenerateOptions, AgentSession, AgentSessionOptions, AgentStream, Engine } from 'agentinfer'
 
 /** Texts of the turns, markers included; given out in order, over all sessions and models that share it. */
 export class Script {
   readonly #texts: readonly string[]
   #next = 0
-  /** Milliseconds spent in generations of turns. */
-  generating = 0
-
   constructor(texts: readonly string[]) {
     this.#texts = texts
   }
@@ -80,37 +76,20 @@ class ForcedSession implements AgentSession {
 
   generate(options: AgentGenerateOptions = {}): AgentStream {
     if (options.lead !== undefined) return this.#session.generate({ ...options, sampling: { ...options.sampling, allowedIds: plainIds } })
-    const response = this.#write(options)
+    const begun = this.#begin(options)
+    const response = begun.then((stream) => stream.response)
     response.catch(() => undefined)
     return {
       response,
       async *[Symbol.asyncIterator]() {
-        const { text, tokens } = await response
-        yield { text, tokens }
+        yield* await begun
       },
     }
   }
 
-  async #write(options: AgentGenerateOptions): Promise<AgentResponse> {
-    const started = performance.now()
-    const text = this.#script.next()
-    const written = await this.#engine.tokenize(text, { parseSpecial: true })
-    const end = this.#engine.info.config.eosTokenIds[0]!
-    const parts: AgentResponse[] = []
-    for (const id of [...written, end]) {
-      const sampling = { temperature: 1, seed: 1, allowedIds: [id] }
-      parts.push(await this.#session.generate({ ...options, maxTokens: 1, sampling }).response)
-    }
-    const total = performance.now() - started
-    this.#script.generating += total
-    const [first, last] = [parts[0]!, parts.at(-1)!]
-    const { queued, prefill } = first.timings
-    return {
-      text,
-      tokens: [...written],
-      finishReason: last.finishReason,
-      usage: { ...first.usage, completionTokens: parts.length },
-      timings: { queued, prefill, decode: total - queued - prefill, total },
-    }
+  async #begin(options: AgentGenerateOptions): Promise<AgentStream> {
+    const written = await this.#engine.tokenize(this.#script.next(), { parseSpecial: true })
+    const forced = [...written, this.#engine.info.config.eosTokenIds[0]!]
+    return this.#session.generate({ ...options, maxTokens: forced.length, sampling: { temperature: 0, forced } })
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The agent layer: what it costs per turn, what a change of model costs with and without warm KV, and what each part gains on a trace:
- * routing, the observation filter, and compression by no rule, the paper's and ours. Turns write what the trace says, token by token,
- * through real engines with random weights; questions on the side are answered by the weights themselves.
+ * routing, the observation filter, and compression by no rule, the paper's and ours. Turns write what the trace says, by teacher
+ * forcing through real engines with random weights; questions on the side are answered by the weights themselves.
  */
 import { readFileSync } from 'node:fs'
 
@@ -108,7 +108,6 @@ interface Measured {
   readonly generated: number
   /** Of the last turn's prompt. */
   readonly context: number
-  readonly generating: number
   readonly swaps: number
   readonly events: readonly AgentEvent[]
 }
@@ -133,7 +132,6 @@ async function runTrace(trace: Trace, engines: Partial<Engines>, latency: number
     cached: sum((one) => one.cachedTokens),
     generated: sum((one) => one.completionTokens),
     context: usage.findLast(({ purpose }) => purpose === 'turn')?.promptTokens ?? 0,
-    generating: script.generating,
     swaps: events.filter((event) => event.type === 'compress' && event.phase === 'swap').length,
     events,
   }

@@ -11,6 +11,9 @@
  * A template that shows earlier messages differently once later ones follow cannot be used so: ERR_CHAT_TEMPLATE, with the place.
  * (One that strips the thinking of earlier answers is fine: the session keeps those tokens, as it keeps all.)
  *
+ * Most templates write each message by itself. Where that can be proven (local_template.ts), the new part is put together from the
+ * template's own texts around a message, which are found once, and a turn costs the same however long the chat is. Otherwise:
+ *
  * Cost: texts longer than `shortened` enter later renderings by their first and last characters alone, so a chat's history costs its
  * number of messages, not its length. Templates look at how a message begins or ends at most.
  */
@@ -18,6 +21,7 @@ import { randomUUID } from 'node:crypto'
 
 import { AgentInferError } from '../errors.js'
 import type { TextSegment } from '../native.js'
+import { trustedByDefault } from '../text/chat_template.js'
 import type { ChatMessage, ChatTemplate } from '../text/chat_template.js'
 
 /** UTF-16 units of each end that stay of a long earlier text. */
@@ -118,6 +122,8 @@ export class ChatTurns {
 
   #following(messages: readonly ChatMessage[], addGenerationPrompt: boolean): TextSegment[] {
     const template = this.#template()
+    const together = this.#putTogether(template, messages, addGenerationPrompt)
+    if (together !== undefined) return together
     const before = (this.#rendered ??= textOf(template.render(this.#turns.slice(0, this.#settled), { addGenerationPrompt: false })))
     const segments = template.render([...this.#turns, ...messages], { addGenerationPrompt })
     const text = textOf(segments)
@@ -132,6 +138,34 @@ export class ChatTurns {
       )
     }
     return cut(segments, this.#behindEnd(text, at + this.#standIn.length, this.#answer.ended))
+  }
+
+  /** The same without rendering, where the template writes each message by itself. */
+  #putTogether(template: ChatTemplate, messages: readonly ChatMessage[], addGenerationPrompt: boolean): TextSegment[] | undefined {
+    const first = this.#turns[0]?.role
+    const last = this.#turns.at(-1)?.role
+    if (first === undefined || last === undefined) return undefined
+    const behind = template.affixes(first, last)
+    // Of an answer, everything up to the end of its content is in the session.
+    if (behind === undefined || (this.#answer !== undefined && behind.parts.length !== 2)) return undefined
+    const result: TextSegment[] = []
+    // Neighbours of the same trust are one text.
+    const add = (text: string, special: boolean): void => {
+      const before = result.at(-1)
+      if (before?.special === special) result[result.length - 1] = { text: before.text + text, special }
+      else if (text !== '') result.push({ text, special })
+    }
+    if (this.#answer !== undefined) add(behind.parts[1]!, true)
+    for (const { role, content } of messages) {
+      const affixes = template.affixes(first, role)
+      if (affixes === undefined || typeof content !== 'string') return undefined
+      for (const [index, text] of affixes.parts.entries()) {
+        if (index > 0) add(content, trustedByDefault(role))
+        add(text, true)
+      }
+    }
+    if (addGenerationPrompt) add(behind.prompt, true)
+    return cut(result, this.#answer === undefined ? 0 : this.#behindEnd(textOf(result), 0, this.#answer.ended))
   }
 
   /** Where the text goes on behind an answer whose end marker is in the session already. */

@@ -15,6 +15,7 @@ import { AgentInferError } from '../errors.js'
 import type { TextSegment } from '../native.js'
 import { defaultJinjaLimits, Jinja } from './jinja.js'
 import type { JinjaLimits } from './jinja.js'
+import { writesEachMessageByItself } from './local_template.js'
 import { freePlane, singleCharacters, wholeTexts } from './taint.js'
 import type { Disguise, Part } from './taint.js'
 
@@ -55,8 +56,28 @@ export const openPanguTemplate = `
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '[unused9]助手：' }}{% endif %}`
 
+/** The template's own texts around a message's content, and before an answer. */
+export interface MessageAffixes {
+  /** The content stands between them. */
+  readonly parts: readonly string[]
+  readonly prompt: string
+}
+
+/** No text contains it. */
+const probe = 'probe 2d1f5c7e-9d0b-4c55-8a6f-6c1f7a1d3b42 '
+
+export function trustedByDefault(role: string): boolean {
+  return Object.hasOwn(defaultParseSpecial, role) && defaultParseSpecial[role] === true
+}
+
+function textOf(parts: readonly TextSegment[]): string {
+  return parts.map(({ text }) => text).join('')
+}
+
 export class ChatTemplate {
   readonly #jinja: Jinja
+  #local: boolean | undefined
+  readonly #affixes = new Map<string, MessageAffixes>()
   readonly #tokens: Readonly<Record<string, string>>
   /** The template's own text, for characters that a disguise must not use. */
   readonly #source: string
@@ -71,11 +92,35 @@ export class ChatTemplate {
     this.#jinja = attempt('the chat template cannot be read', () => new Jinja(source, limits))
   }
 
+  /**
+   * What a message adds to a chat whose first message has the role `first`, and what begins an answer behind it, where the template
+   * writes each message by itself (see local_template.ts); undefined where it does not, or refuses the role.
+   */
+  affixes(first: string, role: string): MessageAffixes | undefined {
+    if (!(this.#local ??= writesEachMessageByItself(this.#jinja.program))) return undefined
+    const key = JSON.stringify([first, role])
+    const known = this.#affixes.get(key)
+    if (known !== undefined) return known
+    const text = (count: number, addGenerationPrompt: boolean): string => {
+      const messages = [{ role: first, content: '' }, ...Array.from({ length: count }, (_, i) => ({ role, content: probe + String(i) }))]
+      return textOf(this.render(messages, { addGenerationPrompt, parseSpecial: { [first]: true, [role]: true } }))
+    }
+    try {
+      const [one, two, asked] = [text(1, false), text(2, false), text(1, true)]
+      if (!two.startsWith(one) || !asked.startsWith(one)) return undefined
+      const affixes = { parts: two.slice(one.length).split(`${probe}1`), prompt: asked.slice(one.length) }
+      this.#affixes.set(key, affixes)
+      return affixes
+    } catch {
+      return undefined // rendering the chat itself says why
+    }
+  }
+
   /** The chat as text, in parts by whether their markers count. Throws ERR_CHAT_TEMPLATE. */
   render(messages: readonly ChatMessage[], options: RenderOptions = {}): TextSegment[] {
     const now = new Date()
     const trusted = (message: ChatMessage) =>
-      options.parseSpecial?.[message.role] ?? (Object.hasOwn(defaultParseSpecial, message.role) && defaultParseSpecial[message.role])
+      options.parseSpecial?.[message.role] ?? trustedByDefault(message.role)
     const run = (shown: readonly unknown[], disguise?: Disguise) =>
       this.#jinja.render(
         {

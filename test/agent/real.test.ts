@@ -68,13 +68,21 @@ describe('one model', () => {
   })
 })
 
+/** Until neither engine has had anything to do for a while: a tool that takes as long as the work in the background. */
+async function quiet(): Promise<void> {
+  for (let calm = 0; calm < 6; ++calm) {
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    if ([small.stats(), large.stats()].some(({ running, waiting }) => running + waiting > 0)) calm = 0
+  }
+}
+
 describe('two models', () => {
   const slow = defineTool({
     name: 'open',
     description: 'opens a page',
     parameters: z.object({ page: z.int() }),
     run: async ({ page }) => {
-      await new Promise((resolve) => setTimeout(resolve, 60))
+      await quiet()
       return `Page ${page} says that the lighthouse has ${page * 7} steps. `.repeat(8)
     },
   })
