@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "backend/cpu/packing.h"
 #include "tensor/check.h"
+#include "tensor/elements.h"
 #include "tensor/quantize_row.h"
 
 namespace agentinfer {

@@ -12,6 +12,7 @@
 #include "backend/cpu/packing.h"
 #include "backend/cpu/thread_pool.h"
 #include "tensor/check.h"
+#include "tensor/elements.h"
 
 namespace agentinfer {
 namespace {

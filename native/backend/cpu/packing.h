@@ -24,9 +24,4 @@ struct PackedWeights {
 // and row); kInvalidArgument for a source that contradicts itself.
 PackedWeights pack(const LinearSource& source, ThreadPool& pool);
 
-// One element as f32. REQUIRES a floating dtype.
-float read_element(const TensorView& tensor, int64_t index);
-// Elements [begin, begin + count) rounded to bf16.
-void read_bf16(const TensorView& tensor, int64_t begin, int64_t count, uint16_t* out);
-
 }  // namespace agentinfer
