@@ -30,7 +30,6 @@ export { firstCome, longestPrefix, responseRatio, shortestPrompt, shortestUncach
 export type { BaselineOptions } from './policy/baselines.js'
 export { AgentSched, agentSchedDefaults } from './policy/schedule.js'
 export type { AgentSchedOptions } from './policy/schedule.js'
-export { turns } from './policy/shadow_price.js'
 export type {
   DemandView,
   Plan,

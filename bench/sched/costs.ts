@@ -28,15 +28,13 @@ export function ascend7b(ranks: number, blockSize: number): CostModel {
 export interface MeasuredCosts {
   /** Of a step, whatever it holds. */
   readonly step: number
-  /** Per row. */
+  /** Per row, attention included: for contexts that are much alike. */
   readonly row: number
-  /** Per row and token it attends to. */
-  readonly pair: number
 }
 
-export function measured({ step, row, pair }: MeasuredCosts): CostModel {
+export function measured({ step, row }: MeasuredCosts): CostModel {
   return {
-    step: (sequences) => sequences.reduce((sum, { query, context }) => sum + query * (row + pair * (context - (query - 1) / 2)), step),
+    step: (sequences) => sequences.reduce((sum, { query }) => sum + query * row, step),
     copy: 0,
   }
 }

@@ -1,11 +1,10 @@
 /** One run: a scenario, a contestant, a seed. */
-import { turns } from 'agentinfer'
-
 import { measure } from './measure.js'
 import type { Measures } from './measure.js'
 import { contestants } from './policies.js'
 import type { Contestant, ContestantName } from './policies.js'
 import { blockSize, costs, hostBlocks, maxBatchTokens, maxSequences, scenarios } from './scenarios.js'
+import { turns } from './statistics.js'
 import { World } from './world.js'
 
 export interface Job {

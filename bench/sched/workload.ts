@@ -177,6 +177,24 @@ export function longQuestions(seed: number, options: { count: number; every: num
   }))
 }
 
+/** A few small agents, for engines that run on the machine at hand. */
+export function smallAgents(seed: number, options: { readonly agents: number; readonly places: number; readonly tenants?: number }): Trace {
+  const random = new Random(seed ^ 0x5a11)
+  const tasks = Array.from({ length: options.agents }, (_, i): Task => {
+    const count = random.integer(5, 9)
+    const turns = Array.from({ length: count }, (__, turn): Turn => {
+      const step = { append: random.integer(20, 70), output: random.integer(6, 14) }
+      if (turn === count - 1) return step
+      const search = random.uniform() < 0.75
+      return { ...step, tool: { name: search ? 'search' : 'crawl', seconds: search ? random.lognormal(0.06, 0.4) : random.lognormal(0.25, 0.5) } }
+    })
+    return { kind: 'small', tenant: `t${i % (options.tenants ?? 1)}`, priority: 0, at: undefined, session: true, root: { role: 'small', head: smallHead, turns } }
+  })
+  return { name: 'small', seed, places: options.places, tasks }
+}
+
+export const smallHead: readonly Segment[] = [{ key: 'small', tokens: 64 }]
+
 export function merge(name: string, ...parts: (Trace | readonly Task[])[]): Trace {
   const traces = parts.filter((part): part is Trace => !Array.isArray(part))
   const tasks = parts.flatMap((part) => (Array.isArray(part) ? (part as readonly Task[]) : (part as Trace).tasks))

@@ -18,6 +18,8 @@ export interface SessionOptions extends DurationOptions {
   readonly turnTokens: number
   /** Sessions whose projected size is at most this part of the pool are never paused. */
   readonly small: number
+  /** Seconds that a session keeps its KV after a turn whatever comes, for its owner to say what. */
+  readonly grace: number
   /** Seconds before the expected return at which KV comes back from the host tier. */
   readonly prefetchLead: number
   /** Seconds of the engine that a second of the whole pool is worth when λ = 1. */
@@ -30,6 +32,7 @@ export const sessionDefaults: Omit<SessionOptions, keyof DurationOptions> = {
   watermark: 1.1,
   turnTokens: 2048,
   small: 0.02,
+  grace: 0.5,
   prefetchLead: 0.5,
   keepPrice: 6,
   copyCost: 0.05,
@@ -48,6 +51,8 @@ interface Entry {
   wait: { readonly tool: string; readonly since: number } | undefined
   /** Tokens that its next request is known to add. */
   announced: number
+  /** Its owner has not said yet what comes after its last turn, or its next request is on its way. */
+  between: boolean
   turns: number
   live: 'none' | 'waiting' | 'running'
   /** Of its live request: tokens that are cached. */
@@ -116,7 +121,7 @@ export class Sessions {
     let entry = this.#entries.get(view.id)
     if (entry === undefined) {
       entry = {
-        id: view.id, tenant: view.tenant, order: this.#order++, tokens: view.tokens, wait: undefined, announced: 0, turns: 0,
+        id: view.id, tenant: view.tenant, order: this.#order++, tokens: view.tokens, wait: undefined, announced: 0, between: false, turns: 0,
         live: 'none', held: 0, active: false, keepUntil: now, retention: undefined, seen: 0,
       }
       this.#entries.set(view.id, entry)
@@ -127,6 +132,7 @@ export class Sessions {
     entry.tokens = Math.max(entry.tokens, view.tokens)
     const { activity } = view
     entry.announced = activity.kind === 'elsewhere' ? activity.tokens : 0
+    entry.between = activity.kind === 'running' || (activity.kind === 'idle' && now - view.since < this.#options.grace)
     if (activity.kind === 'running') return
     const tool = activity.kind === 'tool' ? activity.tool : `:${activity.kind}`
     if (entry.wait?.tool !== tool || entry.wait.since !== view.since) {
@@ -187,7 +193,7 @@ export class Sessions {
       let queue = queues.get(entry.tenant)
       if (queue === undefined) queues.set(entry.tenant, (queue = { used: 0, entries: [], next: 0 }))
       if (entry.live === 'none') this.#keep(entry, snapshot, costs)
-      const wants = entry.live !== 'none' || (entry.active && snapshot.now < entry.keepUntil)
+      const wants = entry.live !== 'none' || (entry.active && (entry.between || snapshot.now < entry.keepUntil))
       if (entry.live === 'running') {
         entry.active = true
         this.active += 1
@@ -223,6 +229,10 @@ export class Sessions {
 
   /** How long KV is kept while the session is away, at today's price. */
   #keep(entry: Entry, snapshot: Snapshot, costs: Costs): void {
+    if (entry.between) {
+      entry.keepUntil = snapshot.now + this.#options.grace
+      return
+    }
     if (entry.wait === undefined) {
       entry.keepUntil = snapshot.now
       return
@@ -244,7 +254,8 @@ export class Sessions {
       // A deadline that has not passed on either side and moved little is not worth a message.
       const same =
         last !== undefined && last.retentionClass === wanted.retentionClass &&
-        (last.expiresAt === wanted.expiresAt || (Math.min(last.expiresAt, wanted.expiresAt) > snapshot.now + 1))
+        (last.expiresAt === wanted.expiresAt ||
+          (Number.isFinite(last.expiresAt) === Number.isFinite(wanted.expiresAt) && Math.min(last.expiresAt, wanted.expiresAt) > snapshot.now + 1))
       if (!same) retain.push((entry.retention = wanted))
       if (snapshot.pool.hostTotal > 0 && entry.active && entry.live === 'none' && this.#aboutToReturn(entry, snapshot.now))
         prefetch.push(entry.id)

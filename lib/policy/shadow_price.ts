@@ -77,29 +77,3 @@ export class ShadowPrice {
     return { lambda: this.#lambda, ...view }
   }
 }
-
-/**
- * How often a series turns round, ignoring turns smaller than `amplitude`: the measure of oscillation used in tests and benches.
- */
-export function turns(series: readonly number[], amplitude: number): number {
-  let count = 0
-  let direction = 0
-  let extreme = series[0] ?? 0
-  for (const value of series) {
-    if (direction >= 0 && value > extreme) extreme = value
-    else if (direction <= 0 && value < extreme) extreme = value
-    if (Math.abs(value - extreme) < amplitude && direction !== 0) continue
-    const next = Math.sign(value - extreme)
-    if (direction === 0) {
-      const first = series[0] ?? 0
-      if (Math.abs(extreme - first) >= amplitude) direction = Math.sign(extreme - first)
-      continue
-    }
-    if (next === -direction) {
-      count += 1
-      direction = next
-      extreme = value
-    }
-  }
-  return count
-}

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 
-import { priceTarget, ShadowPrice, shadowPriceDefaults, turns } from '../../lib/policy/shadow_price.js'
+import { turns } from '../../bench/sched/statistics.js'
+import { priceTarget, ShadowPrice, shadowPriceDefaults } from '../../lib/policy/shadow_price.js'
 import { seeded } from './snapshots.js'
 
 const demandOf = (fresh: number, evictable = 0): { pinned: number; evictable: number; host: number; fresh: number } => ({ pinned: 0, evictable, host: 0, fresh })

@@ -1,0 +1,147 @@
+import { describe, expect, test } from 'vitest'
+
+import { retentionClass, Sessions } from '../../lib/policy/sessions.js'
+import type { Costs, SessionOptions } from '../../lib/policy/sessions.js'
+import type { RequestView, Retention, SessionActivity, SessionView, Snapshot } from '../../lib/policy/types.js'
+import { running, snapshot, waiting } from './snapshots.js'
+
+/** A millisecond per token; λ as given. */
+const costs = (lambda: number): Costs => ({ prefill: (tokens) => tokens / 1000, queueing: 0, lambda })
+const view = (id: number, tokens: number, activity: SessionActivity, since = 0, tenant = ''): SessionView => ({ id, tenant, tokens, activity, since })
+const tool = (name = 'search'): SessionActivity => ({ kind: 'tool', tool: name })
+const busy: SessionActivity = { kind: 'running' }
+
+class Story {
+  readonly sessions: Sessions
+  readonly kept = new Map<number, Retention>()
+  prefetched: number[] = []
+  #step = 0
+
+  constructor(options: Partial<SessionOptions> = {}) {
+    this.sessions = new Sessions(options)
+  }
+
+  at(now: number, views: readonly SessionView[], requests: readonly RequestView[] = [], lambda = 0.5, more: Partial<Snapshot> = {}): void {
+    const { retain, prefetch } = this.sessions.refresh(snapshot(requests, { now, step: this.#step++, sessions: views, ...more }), costs(lambda))
+    for (const retention of retain) this.kept.set(retention.session, retention)
+    this.prefetched = prefetch
+  }
+
+  /** A turn of session 1 that begins and ends at once, then a tool for so many seconds. */
+  turn(now: number, seconds: number, name = 'search', tokens = 4000): number {
+    this.at(now, [view(1, tokens, busy)], [running(1, tokens - 1, tokens, { session: 1, arrivedAt: now })])
+    this.at(now + 0.01, [view(1, tokens, tool(name), now + 0.01)])
+    return now + 0.01 + seconds
+  }
+}
+
+describe('retention while a tool runs', () => {
+  test('as long as the tool has been seen to take, not longer', () => {
+    const story = new Story()
+    let now = 0
+    for (let i = 0; i < 80; ++i) now = story.turn(now, 3)
+    const start = now
+    story.turn(now, 0)
+    const { retentionClass: held, expiresAt } = story.kept.get(1)!
+    expect(held).toBe(retentionClass.active)
+    expect(expiresAt - start).toBeGreaterThan(2.9)
+    expect(expiresAt - start).toBeLessThan(3.5)
+  })
+
+  test('not at all for a tool that takes longer than the KV is worth', () => {
+    const story = new Story({ keepPrice: 6 })
+    let now = 0
+    for (let i = 0; i < 80; ++i) now = story.turn(now, 500, 'build')
+    story.turn(now, 0, 'build')
+    expect(story.kept.get(1)!.retentionClass).toBeLessThan(retentionClass.active)
+    expect(story.kept.get(1)!.expiresAt).toBeLessThanOrEqual(now + 1)
+  })
+
+  test('when memory costs nothing, for as long as anybody came back at all', () => {
+    const story = new Story()
+    let now = 0
+    for (let i = 0; i < 80; ++i) now = story.turn(now, i % 2 === 0 ? 1 : 60)
+    const start = now
+    story.at(now, [view(1, 4000, busy)], [running(1, 3999, 4000, { session: 1, arrivedAt: now })], 0)
+    story.at(now + 0.01, [view(1, 4000, tool(), now + 0.01)], [], 0)
+    expect(story.kept.get(1)!.expiresAt - start).toBeGreaterThan(59)
+  })
+
+  test('gone with the session', () => {
+    const story = new Story()
+    story.turn(0, 0)
+    story.at(1, [])
+    expect(story.sessions.active).toBe(0)
+    expect(story.sessions.projected).toBe(0)
+  })
+})
+
+describe('who takes part', () => {
+  const three = [view(1, 7000, busy), view(2, 7000, busy), view(3, 7000, busy)]
+  const requests = [1, 2, 3].map((id) => waiting(id, 7000, { session: id }))
+
+  test('in order of arrival until the pool is full', () => {
+    const story = new Story()
+    story.at(0, three, requests)
+    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, false])
+    expect(story.kept.get(3)!.retentionClass).toBe(retentionClass.doubtful)
+  })
+
+  test('a session keeps its place while a tool runs, and between its turns until its owner says what comes', () => {
+    const story = new Story()
+    story.at(0, three, requests)
+    story.at(1, three, [running(1, 6999, 7000, { session: 1 }), requests[1]!, requests[2]!])
+    // Its request is over, its owner has not said anything yet.
+    story.at(1.1, three, [requests[1]!, requests[2]!])
+    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, false])
+    story.at(1.2, [view(1, 7000, { kind: 'idle' }, 1.15), ...three.slice(1)], [requests[1]!, requests[2]!])
+    expect(story.sessions.takesPart(3)).toBe(false)
+    story.at(1.3, [view(1, 7000, tool(), 1.25), ...three.slice(1)], [requests[1]!, requests[2]!], 0.05)
+    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, false])
+    // It is gone: the next one comes in.
+    story.at(2, three.slice(1), [requests[1]!, requests[2]!])
+    expect([2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true])
+  })
+
+  test('a host tier makes room for all', () => {
+    const story = new Story()
+    story.at(0, three, requests, 0.5, { pool: { total: 1000, free: 1000, cached: 0, used: 0, hostTotal: 1000, hostFree: 1000 } })
+    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, true])
+  })
+
+  test('small ones always do', () => {
+    const story = new Story()
+    story.at(0, [...three, view(4, 200, busy)], [...requests, waiting(4, 200, { session: 4 })])
+    expect(story.sessions.takesPart(4)).toBe(true)
+  })
+
+  test('tenants take turns, whatever number of sessions each has', () => {
+    const story = new Story()
+    const views = [1, 2, 3, 4].map((id) => view(id, 7000, busy, 0, id < 4 ? 'many' : 'one'))
+    story.at(0, views, views.map(({ id, tenant }) => waiting(id, 7000, { session: id, tenant })))
+    expect([1, 2, 3, 4].map((id) => story.sessions.takesPart(id))).toEqual([true, false, false, true])
+  })
+})
+
+test('KV comes back from the host tier before its tool does', () => {
+  const story = new Story({ prefetchLead: 0.5 })
+  const host = { pool: { total: 1000, free: 1000, cached: 0, used: 0, hostTotal: 1000, hostFree: 500 } }
+  let now = 0
+  for (let i = 0; i < 80; ++i) now = story.turn(now, 4)
+  story.turn(now, 0)
+  const since = now + 0.01
+  story.at(since + 1, [view(1, 4000, tool(), since)], [], 0.01, host)
+  expect(story.prefetched).toEqual([])
+  story.at(since + 3.7, [view(1, 4000, tool(), since)], [], 0.01, host)
+  expect(story.prefetched).toEqual([1])
+})
+
+test('a request announced on another engine counts with its tokens', () => {
+  const story = new Story({ turnTokens: 16 })
+  const elsewhere = (tokens: number): SessionView => view(1, 4000, { kind: 'elsewhere', tokens })
+  story.at(0, [view(1, 4000, busy)], [running(1, 3999, 4000, { session: 1 })])
+  story.at(0.1, [elsewhere(1600)], [], 0)
+  const much = story.sessions.projected
+  story.at(0.2, [elsewhere(16)], [], 0)
+  expect(much - story.sessions.projected).toBe(99)
+})
