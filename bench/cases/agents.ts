@@ -51,9 +51,9 @@ function random(seed: number): () => number {
  * Shaped like deep research (arXiv 2512.18337, sections 2 and 4): searches of ten results and opened pages in turn, more than half of the
  * text from tools, a short thought before each call.
  */
-function madeTrace(turns: number, seed: number): Trace {
+function madeTrace(turns: number, seed: number, pageWords = 150): Trace {
   const draw = random(seed)
-  const words = 'tower harbour engineer island record archive letter winter council railway bridge museum painter voyage garden treaty'.split(' ')
+  const words = 'harbour island record archive letter council railway bridge museum painter voyage garden treaty'.split(' ')
   const say = (count: number): string => Array.from({ length: count }, () => words[Math.floor(draw() * words.length)]!).join(' ')
   const texts: string[] = []
   const values: unknown[] = []
@@ -64,7 +64,7 @@ function madeTrace(turns: number, seed: number): Trace {
     const result = (index: number): object => ({
       title: `${index % 3 === 0 ? 'The tower of Orrin,' : 'Offer:'} ${say(3)}`, snippet: say(8), url: `w:${seed}/${turn}/${index}`,
     })
-    values.push(search ? Array.from({ length: 10 }, (_, index) => result(index)) : `The page ${turn}. ${say(150)}.`)
+    values.push(search ? Array.from({ length: 10 }, (_, index) => result(index)) : `The page ${turn}. ${say(pageWords)}.`)
   }
   return { question: 'Which engineer built the tower of Orrin, and in which winter?', turns: [...texts, say(30)], values }
 }
@@ -230,7 +230,7 @@ async function routes(report: Report, engines: Engines, rounds: number, turns: n
 }
 
 async function filter(report: Report, small: Engine, turns: number): Promise<void> {
-  const trace = madeTrace(turns, 4000)
+  const trace = madeTrace(turns, 4000, 900)
   const off = await runTrace(trace, { small }, 0, { compress: false, tenant: 'filter off' })
   const on = await runTrace(trace, { small }, 0, { compress: { history: false }, tenant: 'filter on' })
   report.add({ name: 'observation filter off: context at the end', value: off.context, unit: 'tokens' })

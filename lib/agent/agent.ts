@@ -1,6 +1,7 @@
 /** An agent: instructions, tools and one or two models. It keeps no state between runs, so runs can go side by side. */
 import { z } from 'zod'
 
+import { onAbort } from '../engine/abort.js'
 import type { AgentEvent } from './events.js'
 import { resolveAgent } from './options.js'
 import type { AgentOptions, ResolvedAgent } from './options.js'
@@ -88,7 +89,7 @@ export class AgentRun implements AsyncIterable<AgentEvent> {
     this.#run = new Run(agent, start)
     const abort = (): void => this.#run.abort(signal?.reason)
     if (signal?.aborted === true) abort()
-    signal?.addEventListener('abort', abort, { once: true })
+    const ignore = signal === undefined ? undefined : onAbort(signal, abort)
     this.result = this.#run
       .run()
       .catch((error: unknown): AgentResult => {
@@ -96,7 +97,7 @@ export class AgentRun implements AsyncIterable<AgentEvent> {
         const record = this.#run.record()
         return { answer: undefined, end: 'abort', transcript: this.#run.transcript, record }
       })
-      .finally(() => signal?.removeEventListener('abort', abort))
+      .finally(ignore)
     // Whoever only iterates meets the error there.
     this.result.catch(() => undefined)
   }

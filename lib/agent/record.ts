@@ -2,6 +2,7 @@
 import type { ArchivedText } from './archive.js'
 import type { Spent } from './budget.js'
 import type { AgentEvent } from './events.js'
+import { pause } from './tools.js'
 import type { TranscriptRecord } from './transcript.js'
 
 export interface RunRecord {
@@ -28,24 +29,12 @@ export async function* replay(
   record: RunRecord,
   options: { readonly speed?: number; readonly signal?: AbortSignal } = {},
 ): AsyncGenerator<AgentEvent, void, undefined> {
-  const { speed = Number.POSITIVE_INFINITY, signal } = options
+  const { speed = Number.POSITIVE_INFINITY, signal = new AbortController().signal } = options
   const started = performance.now()
   for (const { at, event } of record.events) {
     const wait = at / speed - (performance.now() - started)
-    if (wait > 0) await sleep(wait, signal)
-    signal?.throwIfAborted()
+    if (wait > 0) await pause(wait, signal)
+    signal.throwIfAborted()
     yield event
   }
-}
-
-function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, milliseconds)
-    signal?.addEventListener('abort', end, { once: true })
-  })
 }

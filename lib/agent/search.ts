@@ -5,6 +5,7 @@
  */
 import { z } from 'zod'
 
+import { onAbort } from '../engine/abort.js'
 import { interest, rankResults } from '../policy/observe.js'
 import type { SearchResult } from '../policy/observe.js'
 import type { AgentEngine } from './host.js'
@@ -61,12 +62,11 @@ export async function searchAndOpen(query: string, options: SearchToolOptions, s
     pages.want(order.slice(0, top))
     if (scorer !== undefined && results.length > 1) {
       const scoring = new AbortController()
-      const stop = (): void => scoring.abort(signal.reason)
-      signal.addEventListener('abort', stop, { once: true })
+      const ignore = onAbort(signal, () => scoring.abort(signal.reason))
       const scores = scorer(query, results, { signal: scoring.signal }).catch(() => undefined)
       // With nothing to open the scores are all there is to wait for; otherwise the pages do not wait for them.
       const found = await (!opens ? scores : Promise.race([scores, pages.done()]))
-      signal.removeEventListener('abort', stop)
+      ignore()
       scoring.abort(new Error('the pages came first'))
       if (found?.length === results.length) order = rank(found)
       pages.want(order.slice(0, top))
@@ -83,13 +83,14 @@ class Pages {
   readonly #results: readonly SearchResult[]
   readonly #options: SearchToolOptions
   readonly #signal: AbortSignal
+  readonly #ignore: () => void
   readonly #fetches = new Map<number, { controller: AbortController; text: Promise<string> }>()
 
   constructor(results: readonly SearchResult[], options: SearchToolOptions, signal: AbortSignal) {
     this.#results = results
     this.#options = options
     this.#signal = signal
-    signal.addEventListener('abort', this.close, { once: true })
+    this.#ignore = onAbort(signal, () => this.close())
   }
 
   /** These are fetched; others that are on their way are cancelled. */
@@ -121,8 +122,8 @@ class Pages {
     return texts
   }
 
-  readonly close = (): void => {
-    this.#signal.removeEventListener('abort', this.close)
+  close(): void {
+    this.#ignore()
     for (const { controller } of this.#fetches.values()) controller.abort(this.#signal.reason ?? new Error('done'))
     this.#fetches.clear()
   }

@@ -1,6 +1,7 @@
 /** Tools: what a model may call. Whatever goes wrong in one becomes an observation that the model can act on, never an exception of the run. */
 import { z } from 'zod'
 
+import { onAbort } from '../engine/abort.js'
 import { parseOptions } from '../options.js'
 import type { SearchResult } from '../policy/observe.js'
 import { isMalformed } from '../text/tool_calls.js'
@@ -156,26 +157,26 @@ async function within<T>(tool: Tool, work: (signal: AbortSignal) => Promise<T>, 
       settle()
       reject(reason)
     }
-    const abort = (): void => end(outer.reason)
     const timer = setTimeout(() => end(new Error(`${tool.name} took more than ${tool.timeout} s`)), tool.timeout * 1000)
+    const ignore = onAbort(outer, () => end(outer.reason))
     const settle = (): void => {
       clearTimeout(timer)
-      outer.removeEventListener('abort', abort)
+      ignore()
     }
-    if (outer.aborted) return abort()
-    outer.addEventListener('abort', abort, { once: true })
+    if (outer.aborted) return end(outer.reason)
     work(controller.signal).then(resolve, reject).finally(settle)
   })
 }
 
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+/** Ends early when the signal is aborted. */
+export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const end = (): void => {
       clearTimeout(timer)
-      signal.removeEventListener('abort', end)
+      ignore()
       resolve()
     }
     const timer = setTimeout(end, milliseconds)
-    signal.addEventListener('abort', end, { once: true })
+    const ignore = onAbort(signal, end)
   })
 }

@@ -77,21 +77,24 @@ describe('the loop', () => {
 
   test('several calls of a turn run at once, and are observed in their order', async () => {
     const order: string[] = []
-    const slow = defineTool({
+    let second = (): void => undefined
+    const ended = new Promise<void>((resolve) => (second = resolve))
+    const wait = defineTool({
       name: 'wait',
-      description: 'waits',
-      parameters: z.object({ ms: z.number() }),
-      run: async ({ ms }) => {
-        order.push(`begin ${ms}`)
-        await new Promise((resolve) => setTimeout(resolve, ms))
-        order.push(`end ${ms}`)
-        return `${ms}`
+      description: 'the first waits for the second',
+      parameters: z.object({ which: z.string() }),
+      run: async ({ which }) => {
+        order.push(`begin ${which}`)
+        if (which === 'first') await ended
+        order.push(`end ${which}`)
+        if (which === 'second') second()
+        return which
       },
     })
-    const { agent } = small([call(['wait', { ms: 30 }], ['wait', { ms: 1 }]), 'done'], { tools: [slow] })
+    const { agent } = small([call(['wait', { which: 'first' }], ['wait', { which: 'second' }]), 'done'], { tools: [wait] })
     const list = await events(agent.run('go'))
-    expect(order).toEqual(['begin 30', 'begin 1', 'end 1', 'end 30'])
-    expect(only(list, 'observation').map(({ text }) => text)).toEqual(['30', '1'])
+    expect(order).toEqual(['begin first', 'begin second', 'end second', 'end first'])
+    expect(only(list, 'observation').map(({ text }) => text)).toEqual(['first', 'second'])
   })
 
   test('every way a call can go wrong is an observation, and the run goes on', async () => {
@@ -192,6 +195,19 @@ describe('aborting', () => {
     expect(await code(() => events(run))).toMatchObject({ message: 'generate failed' })
     expect(engine.live.size + engine.running).toBe(0)
   })
+})
+
+test('one signal for many runs, and many calls of one turn, are nothing to be warned of', async () => {
+  const warnings: Error[] = []
+  const warn = (warning: Error): void => void warnings.push(warning)
+  process.on('warning', warn)
+  const controller = new AbortController()
+  const calls = Array.from({ length: 16 }, (_, index): [string, Record<string, unknown>] => ['echo', { text: String(index) }])
+  const runs = Array.from({ length: 16 }, () => small([call(...calls), 'done']).agent.run('go', { signal: controller.signal }).result)
+  await Promise.all(runs)
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  process.off('warning', warn)
+  expect(warnings.filter(({ name }) => name === 'MaxListenersExceededWarning')).toEqual([])
 })
 
 describe('options', () => {
