@@ -218,7 +218,7 @@ describe('teacher forcing and drafts of one’s own', () => {
   afterAll(() => engine.close())
 
   const forced = Array.from({ length: 40 }, (_, i) => 10 + ((i * 7) % 200))
-  const request = { tokens: [5, 6, 7], maxTokens: 40, ignoreEos: true, sampling: { temperature: 0, forced } } as const
+  const request = { tokens: [5, 6, 7], maxTokens: 40, ignoreEos: true, sampling: { temperature: 0, forced } }
 
   test('what is forced is said, and behind it the model goes on', async () => {
     const { tokens } = await engine.generate({ ...request, maxTokens: 50 }).response
