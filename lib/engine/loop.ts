@@ -190,7 +190,17 @@ export class StepLoop {
     }
   }
 
+  /** A fault of ours while a result is handled must not leave anybody waiting for ever. */
   result(result: StepResult): void {
+    try {
+      this.#take(result)
+    } catch (cause) {
+      this.#unhealthy = `a result could not be handled: ${cause instanceof Error ? cause.message : String(cause)}`
+      this.#failAll(new AgentInferError('ERR_INTERNAL', this.#unhealthy, { cause }))
+    }
+  }
+
+  #take(result: StepResult): void {
     const now = performance.now()
     const native = result.phases[totalPhase]!
     this.#inFlight = false

@@ -204,7 +204,7 @@ export class Request {
     const shown = emission.finish === Finish.stop ? emission.tokens.subarray(0, -1) : emission.tokens
     if (emission.finish === Finish.stop) this.#endToken = emission.tokens.at(-1)
     for (const token of shown) this.#tokens.push(token)
-    let { text, stopped } = this.init.stopText.push(this.init.detokenizer.push(shown))
+    let { text, stopped } = this.init.stopText.push(this.init.detokenizer.push(this.#readable(shown)))
     if (!stopped && emission.finish !== Finish.none) {
       const rest = this.init.stopText.push(this.init.detokenizer.flush())
       text += rest.text
@@ -220,6 +220,11 @@ export class Request {
     if (stopped || emission.finish === Finish.stop) this.finish('stop', now)
     else if (emission.finish === Finish.length) this.finish('length', now)
     return stopped && emission.finish === Finish.none
+  }
+
+  #readable(tokens: Int32Array): Int32Array {
+    const { pieces } = this.init
+    return tokens.every((id) => id < pieces) ? tokens : tokens.filter((id) => id < pieces)
   }
 
   finish(finishReason: FinishReason, now: number): void {

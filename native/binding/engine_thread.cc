@@ -110,14 +110,22 @@ void EngineThread::remove(int32_t id) {
 
 void EngineThread::forget(int64_t session) {
   worker_->submit([this, session] {
-    if (engine_ != nullptr) engine_->engine().forget_session(session);
+    try {
+      if (engine_ != nullptr) engine_->engine().forget_session(session);
+    } catch (const std::bad_alloc&) {  // what is kept for it is kept longer
+    }
   });
 }
 
 void EngineThread::step(std::unique_ptr<StepPlan> plan) {
   worker_->submit([this, plan = std::shared_ptr<StepPlan>(std::move(plan))] {
     if (engine_ == nullptr) return;
-    auto result = std::make_shared<StepResult>(engine_->engine().step(*plan));
+    auto result = std::make_shared<StepResult>();
+    try {
+      *result = engine_->engine().step(*plan);
+    } catch (const std::exception& error) {
+      result->unhealthy = error.what();  // not even the result found memory
+    }
     emit([result](Napi::Env env, Napi::Function callback) {
       callback.Call({Napi::String::New(env, "result"), to_js(env, *result)});
     });

@@ -74,7 +74,7 @@ void Engine::remove(int32_t id) {
   Sequence* sequence = find(id);
   if (sequence == nullptr) return;
   release(*sequence);
-  if (speculation_) speculation_->end(*sequence);
+  end_drafting(*sequence);
   sequences_.erase(id);
 }
 
@@ -88,12 +88,24 @@ Sequence* Engine::find(int32_t id) {
   return found == sequences_.end() ? nullptr : found->second.get();
 }
 
-// Gives all blocks back; what is computed stays cached under the sequence's owner.
+// Gives all blocks back; what is computed stays cached under the sequence's owner, or is lost where there is
+// no memory to note it.
 void Engine::release(Sequence& sequence) {
-  if (sequence.started) index_.finish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
+  try {
+    if (sequence.started) index_.finish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
+  } catch (const std::bad_alloc&) {
+    index_.release_table(sequence.table);
+  }
   sequence.cursor = ChainCursor(sequence.salt);
   sequence.started = false;
   sequence.probed = {};
+}
+
+void Engine::end_drafting(Sequence& sequence) {
+  try {
+    if (speculation_) speculation_->end(sequence);
+  } catch (const std::bad_alloc&) {  // what it wrote is not drafted from
+  }
 }
 
 StepResult Engine::step(const StepPlan& plan) {
@@ -113,10 +125,18 @@ StepResult Engine::step(const StepPlan& plan) {
       fail_batch(error, result);
     } catch (const std::bad_alloc&) {
       fail_batch(Error(ErrorCode::kOutOfMemory, "host memory ran out during a step"), result);
+    } catch (const std::exception& error) {
+      fail_batch(Error(ErrorCode::kInternal, error.what()), result);
     }
   }
-  prefetch(plan);
-  probe(plan, result);
+  try {
+    prefetch(plan);
+    probe(plan, result);
+  } catch (const std::exception&) {  // what was done must be told; looking can wait
+    result.probes.clear();
+    for (int32_t id : plan.probe)
+      if (Sequence* sequence = find(id)) sequence->probed = {};
+  }
   report_pool(result);
   if (speculation_) speculation_->report(result);
   result.unhealthy = unhealthy_;
@@ -127,10 +147,13 @@ StepResult Engine::step(const StepPlan& plan) {
 void Engine::apply(const StepPlan& plan) {
   for (int32_t id : plan.preempt)
     if (Sequence* sequence = find(id)) release(*sequence);
-  for (size_t i = 0; i + kPlanRetain.size() <= plan.retain.size(); i += kPlanRetain.size())
-    index_.retain(
-        static_cast<OwnerId>(plan.retain[i]),
-        {.retention_class = static_cast<uint8_t>(plan.retain[i + 1]), .expiry = plan.retain[i + 2]});
+  try {
+    for (size_t i = 0; i + kPlanRetain.size() <= plan.retain.size(); i += kPlanRetain.size())
+      index_.retain(
+          static_cast<OwnerId>(plan.retain[i]),
+          {.retention_class = static_cast<uint8_t>(plan.retain[i + 1]), .expiry = plan.retain[i + 2]});
+  } catch (const std::bad_alloc&) {  // retention is a wish
+  }
 }
 
 void Engine::reserve(const StepPlan& plan, StepResult& result) {
@@ -143,13 +166,28 @@ void Engine::reserve(const StepPlan& plan, StepResult& result) {
     OutcomeKind kind = OutcomeKind::kGone;
     if (sequence != nullptr) {
       kind = unhealthy_.empty() && !batch_.full()
-                 ? join(*sequence, plan.rows[i + 1], plan.rows[i + 2], plan.now, outcome, result)
+                 ? try_join(*sequence, &plan.rows[i], plan.now, outcome, result)
                  : OutcomeKind::kDeferred;
-      set(result, outcome, kComputed, static_cast<int32_t>(sequence->computed()));
-      set(result, outcome, kBlocks, static_cast<int32_t>(sequence->table.blocks().size()));
     }
     set(result, outcome, kKind, static_cast<int32_t>(kind));
+    if (kind == OutcomeKind::kGone || kind == OutcomeKind::kFailed) continue;
+    set(result, outcome, kComputed, static_cast<int32_t>(sequence->computed()));
+    set(result, outcome, kBlocks, static_cast<int32_t>(sequence->table.blocks().size()));
   }
+}
+
+// A sequence that fails before it is in the batch ends alone.
+OutcomeKind Engine::try_join(Sequence& sequence, const int32_t* row, double now, int outcome,
+                             StepResult& result) {
+  try {
+    return join(sequence, row[1], row[2], now, outcome, result);
+  } catch (const Error& error) {
+    fail_sequence(sequence, outcome, add_error(error, result), result);
+  } catch (const std::bad_alloc&) {
+    fail_sequence(sequence, outcome, add_error(Error(ErrorCode::kOutOfMemory, "host memory ran out"), result),
+                  result);
+  }
+  return OutcomeKind::kFailed;
 }
 
 // Finds room for a sequence's rows and puts it into the batch. Its blocks are its own from here on; if the
@@ -187,11 +225,9 @@ OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double
     return OutcomeKind::kDeferred;
 
   reservation.commit(sequence.table);
+  const std::optional<BlockCopy> copy = reservation.copy();
+  if (copy) copy_block(*copy);
   run_moves();
-  if (const auto& copy = reservation.copy()) {
-    decoder_.copy_block(copy->from, copy->to);
-    index_.release(copy->from);
-  }
   if (!sequence.started) {
     sequence.started = true;
     set(result, outcome, kCachedTokens, static_cast<int32_t>(computed));
@@ -213,18 +249,39 @@ Room Engine::take_room(Reservation& reservation, Sequence& sequence, int64_t tok
   return room;
 }
 
+// The reference on the block copied from is given back, come what may.
+void Engine::copy_block(const BlockCopy& copy) {
+  try {
+    run_moves();  // what it is copied from may only just be coming from the host
+    decoder_.copy_block(copy.from, copy.to);
+  } catch (...) {
+    index_.release(copy.from);
+    throw;
+  }
+  index_.release(copy.from);
+}
+
 // Issues the host tier's copies. They may be reported complete at once: the backend orders them before
-// whatever the next step writes to the same blocks (Backend::block_to_host).
+// whatever the next step writes to the same blocks (Backend::block_to_host). When one fails, what lies where
+// is unknown: nothing may be read again.
 void Engine::run_moves() {
   moves_.clear();
   index_.take_moves(moves_);
   for (const HostMove& move : moves_) {
-    if (move.to_host)
-      decoder_.block_to_host(move.block, move.slot);
-    else
-      decoder_.block_from_host(move.slot, move.block);
+    try {
+      if (!unhealthy_.empty()) {
+      } else if (move.to_host) {
+        decoder_.block_to_host(move.block, move.slot);
+      } else {
+        decoder_.block_from_host(move.slot, move.block);
+      }
+    } catch (const std::exception& error) {
+      unhealthy_ = error.what();
+    }
     index_.complete(move.id);
   }
+  if (!moves_.empty() && !unhealthy_.empty())
+    fail(ErrorCode::kDevice, "copying KV blocks failed: ", unhealthy_);
 }
 
 void Engine::explain_miss(const Sequence& sequence, StepResult& result) {
@@ -241,10 +298,13 @@ void Engine::draft(const StepPlan& plan, StepResult& result) {
   const auto start = Clock::now();
   const auto entries = batch_.entries();
   drafts_.assign(entries.size(), {});
-  take_supplied(plan, entries);
-  if (speculation_) speculation_->choose(entries, batch_.room(), drafts_);
-  for (size_t i = 0; i < entries.size(); ++i)
-    if (!drafts_[i].empty()) batch_.set_drafts(entries[i], make_room(entries[i], drafts_[i], plan.now));
+  try {
+    take_supplied(plan, entries);
+    if (speculation_) speculation_->choose(entries, batch_.room(), drafts_);
+    for (size_t i = 0; i < entries.size(); ++i)
+      if (!drafts_[i].empty()) batch_.set_drafts(entries[i], make_room(entries[i], drafts_[i], plan.now));
+  } catch (const std::bad_alloc&) {  // the step goes without the rest
+  }
   run_moves();
   result.phases[1] = milliseconds(Clock::now() - start);
 }
@@ -302,7 +362,10 @@ void Engine::learn(StepResult& result) {
                            {entry.sequence->id, kSuppliedDraft, entry.drafts, entry.accepted, 0});
   if (!speculation_) return;
   const auto start = Clock::now();
-  speculation_->learn(batch_.entries(), (result.phases[2] + result.phases[3]) / 1000, result);
+  try {
+    speculation_->learn(batch_.entries(), (result.phases[2] + result.phases[3]) / 1000, result);
+  } catch (const std::bad_alloc&) {  // nothing depends on it
+  }
   result.phases[1] += milliseconds(Clock::now() - start);
 }
 
@@ -316,6 +379,7 @@ void Engine::commit(StepResult& result) {
 void Engine::commit_entry(BatchEntry& entry, StepResult& result) {
   Sequence& sequence = *entry.sequence;
   sequence.table.set_computed(entry.begin + entry.known_rows + entry.accepted);
+  // Nothing below throws: others of the batch are committed already.
   set(result, entry.outcome, kComputed, static_cast<int32_t>(sequence.computed()));
   set(result, entry.outcome, kEmitted, entry.emitted);
   set(result, entry.outcome, kFinish, static_cast<int32_t>(entry.finish));
@@ -328,33 +392,52 @@ void Engine::commit_entry(BatchEntry& entry, StepResult& result) {
     sequences_.erase(sequence.id);
   } else if (entry.finish != FinishReason::kNone) {
     release(sequence);
-    if (speculation_) speculation_->end(sequence);
+    end_drafting(sequence);
     sequences_.erase(sequence.id);
   } else {
-    index_.publish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
+    try {
+      index_.publish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
+    } catch (const std::bad_alloc&) {  // it is shared by a later step
+    }
   }
 }
 
 // The forward pass failed: which rows were written is unknown, so the sequences of the step end and share
 // nothing of it.
 void Engine::fail_batch(const Error& error, StepResult& result) {
-  StepResult discarded;
-  verifier_.finish(discarded);
-  if (error.code() == ErrorCode::kDevice) unhealthy_ = error.what();
-  const int index = static_cast<int>(result.errors.size());
-  result.errors.push_back({std::string(error_code_name(error.code())), error.what()});
-  for (BatchEntry& entry : batch_.entries()) {
-    set(result, entry.outcome, kKind, static_cast<int32_t>(OutcomeKind::kFailed));
-    set(result, entry.outcome, kErrorIndex, index);
-    Sequence& sequence = *entry.sequence;
-    index_.release_table(sequence.table);
-    sequences_.erase(sequence.id);
+  verifier_.discard();
+  result.tokens.clear();
+  result.logprobs.clear();
+  result.top_counts.clear();
+  result.top_ids.clear();
+  result.top_logprobs.clear();
+  const int index = add_error(error, result);
+  for (BatchEntry& entry : batch_.entries()) fail_sequence(*entry.sequence, entry.outcome, index, result);
+}
+
+void Engine::fail_sequence(Sequence& sequence, int outcome, int error, StepResult& result) {
+  set(result, outcome, kKind, static_cast<int32_t>(OutcomeKind::kFailed));
+  set(result, outcome, kErrorIndex, error);
+  set(result, outcome, kEmitted, 0);
+  index_.release_table(sequence.table);
+  sequences_.erase(sequence.id);
+}
+
+// Its index; -1 where there is no memory for it.
+int Engine::add_error(const Error& error, StepResult& result) {
+  try {
+    if (error.code() == ErrorCode::kDevice && unhealthy_.empty()) unhealthy_ = error.what();
+    result.errors.push_back({std::string(error_code_name(error.code())), error.what()});
+    return static_cast<int>(result.errors.size()) - 1;
+  } catch (const std::bad_alloc&) {
+    return -1;
   }
 }
 
 void Engine::prefetch(const StepPlan& plan) {
+  if (plan.prefetch.empty() || !unhealthy_.empty()) return;
   for (int32_t session : plan.prefetch) index_.prefetch(session, pool_.free_count());
-  if (!plan.prefetch.empty()) run_moves();
+  run_moves();
 }
 
 void Engine::probe(const StepPlan& plan, StepResult& result) {

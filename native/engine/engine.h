@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -41,9 +42,10 @@ class Engine {
   // more.
   void forget_session(int64_t session);
 
-  // Never throws for what a sequence or the device did: that is in the result. A failure of the forward pass
-  // fails the sequences of the step and gives all their blocks back; a device failure also makes every later
-  // step fail.
+  // What a sequence or the device did is in the result. A failure of the forward pass fails the sequences of
+  // the step and gives all their blocks back; a device failure, or one of a copy of blocks, also makes every
+  // later step fail. Throws (bad_alloc) only where the result itself finds no memory; nothing is lost or
+  // leaked then but what this step emitted.
   StepResult step(const StepPlan& plan);
 
   const BlockPool& pool() const { return pool_; }
@@ -66,8 +68,13 @@ class Engine {
   void learn(StepResult& result);
   void commit(StepResult& result);
   void commit_entry(BatchEntry& entry, StepResult& result);
+  OutcomeKind try_join(Sequence& sequence, const int32_t* row, double now, int outcome, StepResult& result);
   void fail_batch(const Error& error, StepResult& result);
+  void fail_sequence(Sequence& sequence, int outcome, int error, StepResult& result);
+  int add_error(const Error& error, StepResult& result);
   void run_moves();
+  void end_drafting(Sequence& sequence);
+  void copy_block(const BlockCopy& copy);
   void release(Sequence& sequence);
   void explain_miss(const Sequence& sequence, StepResult& result);
   void prefetch(const StepPlan& plan);

@@ -11,6 +11,17 @@ namespace agentinfer {
 Verifier::Verifier(int vocabulary, int max_logit_rows, int64_t max_context)
     : max_context_(max_context), sampler_(vocabulary), argmax_(static_cast<size_t>(max_logit_rows)) {}
 
+namespace {
+
+// Of a row, as far as they can decide.
+std::span<const float> row_logits(Backend& backend, const Sequence& sequence, const Activation& logits,
+                                  int row) {
+  const int deciding = sequence.sampling.deciding_logits(sequence.outputs());
+  return deciding > 0 ? backend.top_logits(logits, row, deciding) : backend.logits(logits, row);
+}
+
+}  // namespace
+
 void Verifier::take(Backend& backend, Batch& batch, int first, int count, const Activation& logits,
                     StepResult& result) {
   const auto entries = batch.entries();
@@ -21,8 +32,13 @@ void Verifier::take(Backend& backend, Batch& batch, int first, int count, const 
     while (row >= entries[entry_].first_logit + entries[entry_].logit_rows()) ++entry_;
     BatchEntry& entry = entries[entry_];
     if (entry.done) continue;
+    // What the backend throws is the step's failure, not the sequence's.
+    const bool plain = entry.sequence->wants_argmax();
+    const std::span<const float> values =
+        plain ? std::span<const float>() : row_logits(backend, *entry.sequence, logits, row - first);
+    const int32_t best = plain ? argmax_[static_cast<size_t>(row - first)] : -1;
     try {
-      take_row(backend, batch, entry, row - entry.first_logit, row - first, logits);
+      take_row(batch, entry, row - entry.first_logit, best, values);
     } catch (const Error& error) {
       entry.done = true;
       entry.error = static_cast<int>(result.errors.size());
@@ -31,21 +47,19 @@ void Verifier::take(Backend& backend, Batch& batch, int first, int count, const 
   }
 }
 
-// `row` counts from the entry's first logit row, `local` from the first row of `logits`.
-void Verifier::take_row(Backend& backend, Batch& batch, BatchEntry& entry, int row, int local,
-                        const Activation& logits) {
+// `row` counts from the entry's first logit row; `best`: their argmax where that is all the sequence wants,
+// else `logits`.
+void Verifier::take_row(Batch& batch, BatchEntry& entry, int row, int32_t best,
+                        std::span<const float> logits) {
   Sequence& sequence = *entry.sequence;
   SampleResult sampled;
   if (sequence.wants_argmax()) {
-    sampled.token = argmax_[static_cast<size_t>(local)];
+    sampled.token = best;
     if (sampled.token < 0)
       fail(ErrorCode::kDevice, "sequence ", sequence.id, ": no finite logit for position ", sequence.known());
     if (sequence.forced()) sampled.token = sequence.sampling.forced[static_cast<size_t>(sequence.outputs())];
   } else {
-    const int deciding = sequence.sampling.deciding_logits(sequence.outputs());
-    const auto row_logits =
-        deciding > 0 ? backend.top_logits(logits, local, deciding) : backend.logits(logits, local);
-    sampled = sampler_.sample(row_logits, sequence.sampling, sequence.history, sequence.known());
+    sampled = sampler_.sample(logits, sequence.sampling, sequence.history, sequence.known());
   }
   record(sequence, sampled);
   ++entry.emitted;
@@ -80,6 +94,10 @@ void Verifier::finish(StepResult& result) {
     result.top_ids.push_back(top.token);
     result.top_logprobs.push_back(top.logprob);
   }
+  discard();
+}
+
+void Verifier::discard() {
   emitted_.clear();
   top_.clear();
   entry_ = 0;

@@ -6,6 +6,7 @@
 // sampled: the draw is keyed by seed and position alone).
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "backend/backend.h"
@@ -25,6 +26,8 @@ class Verifier {
             StepResult& result);
   // After the last take(): writes tokens and logprobs of all entries to the result, in order.
   void finish(StepResult& result);
+  // The step has failed: forgets what was taken.
+  void discard();
 
  private:
   struct Emitted {
@@ -32,8 +35,7 @@ class Verifier {
     float logprob = 0;
     int top_begin = 0, top_count = 0;
   };
-  void take_row(Backend& backend, Batch& batch, BatchEntry& entry, int row, int argmax_row,
-                const Activation& logits);
+  void take_row(Batch& batch, BatchEntry& entry, int row, int32_t best, std::span<const float> logits);
   void record(const Sequence& sequence, const SampleResult& sampled);
 
   int64_t max_context_;
