@@ -42,12 +42,22 @@ class StepCost {
   double at(int tokens) const { return cost_at(curve_, tokens); }
 
  private:
+  // What turns the profile into times as they are now: seconds = scale * profile + offset, by least squares
+  // with fading weights. A device that others use, or waiting for its threads, adds to every step; and the
+  // profile was measured on parts of the model.
+  struct Fit {
+    double weight = 0, x = 0, y = 0, xx = 0, xy = 0;
+    void add(double profile, double seconds);
+    double scale = 1, offset = 0;
+  };
+  void locate(int tokens, double seconds);
   void iron();
 
-  std::vector<CostPoint> points_;  // as measured
-  std::vector<CostPoint> curve_;   // monotone
+  std::vector<CostPoint> profile_;  // as given, ironed
+  std::vector<double> factors_;     // how far each point is from the fit
+  std::vector<CostPoint> curve_;    // monotone
   ContextCost context_;
-  int observed_ = 0;
+  Fit fit_;
 };
 
 }  // namespace agentinfer
