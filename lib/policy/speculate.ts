@@ -4,8 +4,8 @@
  * rate is never below plain decoding, and there is no threshold to tune.
  *
  * This is the pure half of AgentSAM, and the same function, bit for bit, as native/draft/admission.cc, which runs on the engine's thread
- * within the step (test/fixtures/speculate_cases.json holds both to it). A user's own `Speculate` sees the drafts of the step before:
- * the lengths it returns are the limits of the next step's drafts.
+ * within the step, where drafts are known (test/fixtures/speculate_cases.json holds both to it). It is here to read, and to simulate
+ * other rules with. What a request drafts is its own to decide: see `speculation.drafter` and `speculation.maxDraft` in lib/options.ts.
  */
 
 /** The draft of one sequence: the chance that its tokens 0..i are all accepted. In [0, 1], non-increasing; empty: no draft. */
@@ -22,7 +22,7 @@ export interface SpeculationLoad {
   readonly tokens: number
   /** Tokens emitted without drafts: the decoding sequences. */
   readonly yield: number
-  /** Seconds of the step that drafts do not change: reading the KV context. */
+  /** Seconds of the step that drafts do not change: reading the KV context; less what is not to count, such as the rows of a prefill. */
   readonly fixedSeconds: number
   /** Rows that drafts may take, padding included. */
   readonly room: number
