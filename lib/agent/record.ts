@@ -1,6 +1,7 @@
 /** A run as plain data: to go on with it later, or to show it again. */
 import type { ArchivedText } from './archive.js'
 import type { Spent } from './budget.js'
+import type { CollabRecord } from './collab.js'
 import type { AgentEvent } from './events.js'
 import { pause } from './tools.js'
 import type { TranscriptRecord } from './transcript.js'
@@ -14,7 +15,7 @@ export interface RunRecord {
   readonly turn: number
   readonly spent: Spent
   /** Of the router that was in use, by its name. */
-  readonly route: { readonly name: string; readonly state: unknown }
+  readonly route: CollabRecord
   /** Everything that was told, but for deltas; milliseconds since the beginning. */
   readonly events: readonly TimedEvent[]
 }

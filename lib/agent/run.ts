@@ -3,9 +3,11 @@ import { randomUUID } from 'node:crypto'
 
 import { CostMeter } from '../policy/compress.js'
 import { interest } from '../policy/observe.js'
-import type { RouteDecision, Which } from '../policy/route.js'
+import type { Which } from '../policy/route.js'
 import { Archive } from './archive.js'
 import { Budget } from './budget.js'
+import { Collab } from './collab.js'
+import type { CollabRecord } from './collab.js'
 import { Compressor } from './compressor.js'
 import type { Side } from './compressor.js'
 import { EventQueue } from './events.js'
@@ -13,11 +15,9 @@ import type { AgentEvent, EndReason, UsageEvent, UsagePurpose } from './events.j
 import type { AgentResponse } from './host.js'
 import { observe } from './observe.js'
 import type { ResolvedAgent } from './options.js'
-import { checkProgress } from './progress.js'
 import { systemPrompt } from './prompt.js'
 import { recallTool } from './recall.js'
 import type { RunRecord, TimedEvent } from './record.js'
-import { SignalTracker } from './signals.js'
 import { Thread } from './thread.js'
 import { runCall } from './tools.js'
 import type { CallingRun, Tool, ToolOutcome } from './tools.js'
@@ -65,21 +65,15 @@ export class Run {
   readonly #budget: Budget
   readonly #tools: ReadonlyMap<string, Tool>
   readonly #sides = new Map<Which, Side>()
-  readonly #tracker: SignalTracker
+  readonly #collab: Collab
   readonly #compressor: Compressor | undefined
   readonly #background = new Set<Promise<unknown>>()
-  #route: { state: unknown; decision: RouteDecision }
   #turn: number
   #silent = 0
   #answer: string | undefined
   #last: 'turns' | 'finish' | undefined
-  #lastModel: Which | undefined
-  /** Tokens every model had to read anew, at the last border. */
-  #appended = 0
-  /** Models that have read ahead in the background since they last wrote. */
-  readonly #warmed = new Set<Which>()
   #turnStats = { seconds: 0, tokens: 0, count: 0 }
-  #saved: { steps: number; archive: number; turn: number; state: unknown } | undefined
+  #saved: { steps: number; archive: number; turn: number; route: CollabRecord } | undefined
 
   constructor(agent: ResolvedAgent, start: RunStart) {
     this.#agent = agent
@@ -94,17 +88,14 @@ export class Run {
     this.#transcript = record === undefined ? new Transcript(rendering) : Transcript.from(record.transcript, rendering)
     this.#budget = parent === undefined ? new Budget(agent.limits, now, undefined, record?.spent) : parent.budget.share(parent.siblings, agent.limits, now)
     this.#turn = record?.turn ?? 0
-    this.#tracker = SignalTracker.from(this.#transcript.log)
-    const router = agent.route
-    this.#route = router.initial()
-    if (record !== undefined && record.route.name === router.name) this.#restoreRoute(record)
     if (record === undefined) {
       const { instructions, prompts, markers } = agent
-      const text = systemPrompt({ instructions, tools: own, progress: router.wantsProgress, prompts, markers })
+      const text = systemPrompt({ instructions, tools: own, progress: agent.route.wantsProgress, prompts, markers })
       this.#transcript.add<'system'>({ kind: 'system', text })
     }
     if (start.question !== undefined) this.#transcript.add<'query'>({ kind: 'query', text: start.question, by: 'user' })
     for (const which of ['small', 'large'] as const) this.#addSide(which)
+    this.#collab = this.#makeCollab(record?.route)
     this.#compressor = this.#makeCompressor()
   }
 
@@ -150,7 +141,7 @@ export class Run {
 
   /** As of the last turn border. */
   record(): RunRecord {
-    const saved = this.#saved ?? { steps: this.#transcript.log.length, archive: this.#archive.size, turn: this.#turn, state: this.#route }
+    const saved = this.#saved ?? { steps: this.#transcript.log.length, archive: this.#archive.size, turn: this.#turn, route: this.#collab.record }
     return {
       version: 1,
       agent: this.#agent.name,
@@ -158,7 +149,7 @@ export class Run {
       archive: this.#archive.toJSON().slice(0, saved.archive),
       turn: saved.turn,
       spent: this.#budget.spent(performance.now()),
-      route: { name: this.#agent.route.name, state: saved.state },
+      route: saved.route,
       events: this.#log.slice(),
     }
   }
@@ -191,11 +182,9 @@ export class Run {
   /** One generation. Undefined: the context has no room for it. */
   async #think(): Promise<readonly Step[] | undefined> {
     const started = performance.now()
-    const side = this.#active
+    const side = this.#collab.active
     this.#sayIfLast()
-    const before = side.thread.length
-    await side.thread.follow(this.#transcript.messages)
-    if (this.#lastModel === side.which) this.#appended = side.thread.length - before
+    await this.#collab.read(side)
     const room = side.engine.info.maxContext - side.thread.length - 16
     if (room < Math.min(minimalTurn, this.#agent.turnTokens)) return undefined
     const turn = ++this.#turn
@@ -222,13 +211,7 @@ export class Run {
     const turn = this.#turn
     const text = steps.flatMap((step) => (step.kind === 'think' ? [step.text] : [])).join('\n').trim()
     if (text !== '') this.#emit({ type: 'think', turn, model: side.which, text })
-    const switched =
-      this.#lastModel === undefined || this.#lastModel === side.which
-        ? undefined
-        : { from: this.#lastModel, warm: this.#warmed.has(side.which), appended: this.#appended }
-    this.#used(side, 'turn', response, switched)
-    this.#lastModel = side.which
-    this.#warmed.delete(side.which)
+    this.#used(side, 'turn', response, this.#collab.wrote(side))
   }
 
   /** Tools, and beside them the verdict on the step, and whatever can be prepared meanwhile. Returns what a final tool gave. */
@@ -237,14 +220,15 @@ export class Run {
     const turn = this.#turn
     for (const call of calls) this.#emit({ type: 'tool-call', turn, call })
     if (calls.length > 0) this.#announce(calls)
-    const verdict = this.#agent.route.wantsProgress ? this.#judge() : Promise.resolve(undefined)
-    this.#warm()
+    const verdict = this.#collab.judge()
+    this.#collab.warm()
     this.#compressor?.catchUp()
     const [outcomes, progress] = await Promise.all([this.#runCalls(calls), verdict])
     this.#controller.signal.throwIfAborted()
     const observations = calls.map((call, index) => this.#observe(call, outcomes[index]!))
     if (calls.length === 0) this.#transcript.add<'query'>({ kind: 'query', text: this.#agent.prompts.nudge, by: 'agent' })
-    this.#decide([...steps, ...observations], progress)
+    this.#collab.decide([...steps, ...observations], progress)
+    if (this.#collab.finish) this.#last = 'finish'
     this.#turnStats.seconds += (performance.now() - started) / 1000
     const last = outcomes.find((outcome) => outcome.ok && outcome.tool.final)
     return last?.ok === true ? last.tool.render(last.value) : undefined
@@ -292,70 +276,19 @@ export class Run {
     return step
   }
 
-  async #judge(): Promise<number | undefined> {
-    const side = this.#active
-    if (side.engine.info.maxContext - side.thread.length < 160 + this.#agent.reasonTokens) return undefined
-    const { probability, reason, responses } = await checkProgress(side.thread.session.fork({ role: 'progress' }), {
-      prompts: this.#agent.prompts,
-      reasonTokens: this.#agent.reasonTokens,
-      signal: this.#controller.signal,
-      detokenize: (ids) => side.engine.detokenize(ids),
-    })
-    for (const response of responses) this.#used(side, 'progress', response)
-    this.#emit({ type: 'progress', turn: this.#turn, model: side.which, probability, reason })
-    return probability
-  }
-
-  #decide(steps: readonly Step[], progress: number | undefined): void {
-    if (!this.#agent.route.wantsProgress) return
-    const before = this.#route.decision
-    this.#route = this.#agent.route.next(this.#route.state, this.#tracker.turn(steps, progress))
-    const { model, reason, stuck, finish } = this.#route.decision
-    if (finish) this.#last = 'finish'
-    if (model !== before.model) this.#emit({ type: 'escalate', turn: this.#turn, from: before.model, to: model, reason, stuck })
-  }
-
   /** Between two turns: the only place where contexts change. */
   async #border(): Promise<void> {
-    const side = this.#active
-    const before = side.thread.length
-    await side.thread.follow(this.#transcript.messages)
-    if (this.#lastModel === side.which) this.#appended = side.thread.length - before
+    const side = this.#collab.active
+    await this.#collab.read(side)
     const { maxContext } = side.engine.info
     if (this.#last === undefined) await this.#compressor?.border(side, side.thread.length > nearlyFull * maxContext)
     this.#save()
-    this.#warm()
-  }
-
-  /** The other model reads in the background what it has not, if it may be needed soon. */
-  #warm(): void {
-    const { model, stuck } = this.#route.decision
-    const other = this.#sides.get(model === 'small' ? 'large' : 'small')
-    if (other === undefined || this.#last !== undefined || !this.#agent.route.wantsProgress) return
-    if (other.which === 'large' && stuck < this.#agent.warmFrom) return
-    if (this.#agent.warmFrom === Number.POSITIVE_INFINITY) return
-    const { thread } = other
-    other.thread.session.activity({ kind: 'elsewhere', tokens: 0 })
-    const work = async (): Promise<void> => {
-      const started = performance.now()
-      await thread.follow(this.#transcript.messages)
-      const result = await thread.session.prefill({ priority: this.#agent.priority - 1, signal: this.#controller.signal })
-      this.#warmed.add(other.which)
-      const total = performance.now() - started
-      if (result.computedTokens > 1) {
-        this.#used(other, 'warm', {
-          usage: { promptTokens: result.cachedTokens + result.computedTokens, cachedTokens: result.cachedTokens, completionTokens: 0 },
-          timings: { queued: 0, prefill: total, decode: 0, total },
-        })
-      }
-    }
-    // Whatever goes wrong here is met again, and told, when the model is needed.
-    this.#inBackground(work().catch(() => undefined))
+    if (this.#last === undefined) this.#collab.warm()
   }
 
   #announce(calls: readonly ToolCall[]): void {
     const tool = [...new Set(calls.map(({ call }) => ('name' in call ? call.name : '')))].filter((name) => name !== '').toSorted().join('+')
-    if (tool !== '') this.#active.thread.session.activity({ kind: 'tool', tool })
+    if (tool !== '') this.#collab.active.thread.session.activity({ kind: 'tool', tool })
   }
 
   #sayIfLast(): void {
@@ -365,16 +298,28 @@ export class Run {
     this.#transcript.add<'query'>({ kind: 'query', text: this.#agent.prompts.lastTurn, by: 'agent' })
   }
 
-  get #active(): Side {
-    return this.#sides.get(this.#route.decision.model)!
-  }
-
   #addSide(which: Which): void {
     const engine = this.#agent.models[which]
     if (engine === undefined) return
     const { name, tenant, priority } = this.#agent
     const open = () => engine.session({ tenant, role: name, run: this.#id, priority, name: `${name} (${which})` })
     this.#sides.set(which, { which, engine, meter: new CostMeter(), thread: new Thread(open) })
+  }
+
+  #makeCollab(record: CollabRecord | undefined): Collab {
+    return new Collab(
+      {
+        settings: this.#agent,
+        transcript: this.#transcript,
+        sides: this.#sides,
+        signal: this.#controller.signal,
+        turn: () => this.#turn,
+        emit: (event) => this.#emit(event),
+        used: (side, purpose, response) => this.#used(side, purpose, response),
+        inBackground: (work) => this.#inBackground(work),
+      },
+      record,
+    )
   }
 
   #makeCompressor(): Compressor | undefined {
@@ -442,11 +387,7 @@ export class Run {
   }
 
   #save(): void {
-    this.#saved = { steps: this.#transcript.log.length, archive: this.#archive.size, turn: this.#turn, state: this.#route }
-  }
-
-  #restoreRoute(record: RunRecord): void {
-    this.#route = record.route.state as { state: unknown; decision: RouteDecision }
+    this.#saved = { steps: this.#transcript.log.length, archive: this.#archive.size, turn: this.#turn, route: this.#collab.record }
   }
 
   async #cleanUp(): Promise<void> {

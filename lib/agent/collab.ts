@@ -1,0 +1,142 @@
+/**
+ * AgentCollab in one run (arXiv 2512.18337, section 3): which model writes the next turn. After each turn its model is asked whether it
+ * made progress; the router decides; and whichever model may be needed soon reads along in the background, so that a change of model
+ * finds its KV.
+ */
+import type { RouteDecision, Router, Which } from '../policy/route.js'
+import type { Side } from './compressor.js'
+import type { AgentEvent, UsageEvent, UsagePurpose } from './events.js'
+import type { AgentResponse } from './host.js'
+import { checkProgress } from './progress.js'
+import type { AgentPrompts } from './prompt.js'
+import { SignalTracker } from './signals.js'
+import type { Step, Transcript } from './transcript.js'
+
+export interface CollabSettings {
+  readonly route: Router
+  readonly reasonTokens: number
+  readonly warmFrom: number
+  readonly priority: number
+  readonly prompts: AgentPrompts
+}
+
+/** What it needs of its run. */
+export interface CollabHost {
+  readonly settings: CollabSettings
+  readonly transcript: Transcript
+  readonly sides: ReadonlyMap<Which, Side>
+  readonly signal: AbortSignal
+  turn(): number
+  emit(event: AgentEvent): void
+  used(side: Side, purpose: UsagePurpose, response: Pick<AgentResponse, 'usage' | 'timings'>): void
+  inBackground(work: Promise<unknown>): void
+}
+
+/** Plain data, for records. */
+export interface CollabRecord {
+  readonly name: string
+  readonly state: { readonly state: unknown; readonly decision: RouteDecision }
+}
+
+export class Collab {
+  readonly #host: CollabHost
+  readonly #tracker: SignalTracker
+  #route: CollabRecord['state']
+  /** Models that have read ahead in the background since they last wrote. */
+  readonly #warmed = new Set<Which>()
+  #lastModel: Which | undefined
+  /** Tokens that were new to every model, as the last one to write counts them. */
+  #appended = 0
+
+  /** `record`: of a run that goes on; ignored when it had another router. */
+  constructor(host: CollabHost, record?: CollabRecord) {
+    this.#host = host
+    const { route } = host.settings
+    this.#tracker = SignalTracker.from(host.transcript.log)
+    this.#route = record?.name === route.name ? record.state : route.initial()
+  }
+
+  get record(): CollabRecord {
+    return { name: this.#host.settings.route.name, state: this.#route }
+  }
+
+  /** The model of the next turn. */
+  get active(): Side {
+    return this.#host.sides.get(this.#route.decision.model)!
+  }
+
+  /** The router has given up: the next turn is to answer. */
+  get finish(): boolean {
+    return this.#route.decision.finish
+  }
+
+  /** The active model reads what it has not; how much that is shows what a change of model costs beyond it. */
+  async read(side: Side): Promise<void> {
+    const before = side.thread.length
+    await side.thread.follow(this.#host.transcript.messages)
+    const read = side.thread.length - before
+    if (this.#lastModel === side.which && read > 0) this.#appended = read
+  }
+
+  /** A model has written a turn. Says what is to be told when another one wrote the turn before. */
+  wrote(side: Side): UsageEvent['switched'] {
+    const from = this.#lastModel
+    const warm = this.#warmed.delete(side.which)
+    this.#lastModel = side.which
+    return from === undefined || from === side.which ? undefined : { from, warm, appended: this.#appended }
+  }
+
+  /** The probability that the active model calls its last turn progress; undefined: not asked, no room, or neither word. */
+  async judge(): Promise<number | undefined> {
+    const { settings, signal } = this.#host
+    const side = this.active
+    const room = side.engine.info.maxContext - side.thread.length
+    if (!settings.route.wantsProgress || room < 160 + settings.reasonTokens) return undefined
+    const { probability, reason, responses } = await checkProgress(side.thread.session.fork({ role: 'progress' }), {
+      prompts: settings.prompts,
+      reasonTokens: settings.reasonTokens,
+      signal,
+      detokenize: (ids) => side.engine.detokenize(ids),
+    })
+    for (const response of responses) this.#host.used(side, 'progress', response)
+    this.#host.emit({ type: 'progress', turn: this.#host.turn(), model: side.which, probability, reason })
+    return probability
+  }
+
+  /** After a turn and its observations. */
+  decide(steps: readonly Step[], progress: number | undefined): void {
+    const { route } = this.#host.settings
+    if (!route.wantsProgress) return
+    const { model: from } = this.#route.decision
+    this.#route = route.next(this.#route.state, this.#tracker.turn(steps, progress))
+    const { model: to, reason, stuck } = this.#route.decision
+    if (to !== from) this.#host.emit({ type: 'escalate', turn: this.#host.turn(), from, to, reason, stuck })
+  }
+
+  /** The other model reads in the background what it has not, if it may be needed soon. */
+  warm(): void {
+    const { settings, sides } = this.#host
+    const { model, stuck } = this.#route.decision
+    const other = sides.get(model === 'small' ? 'large' : 'small')
+    if (other === undefined || !settings.route.wantsProgress || settings.warmFrom === Number.POSITIVE_INFINITY) return
+    if (other.which === 'large' && stuck < settings.warmFrom) return
+    other.thread.session.activity({ kind: 'elsewhere', tokens: 0 })
+    // Whatever goes wrong here is met again, and told, when the model is needed.
+    this.#host.inBackground(this.#readAhead(other).catch(() => undefined))
+  }
+
+  async #readAhead(side: Side): Promise<void> {
+    const { settings, transcript, signal } = this.#host
+    const started = performance.now()
+    const { thread } = side
+    await thread.follow(transcript.messages)
+    const { cachedTokens, computedTokens } = await thread.session.prefill({ priority: settings.priority - 1, signal })
+    this.#warmed.add(side.which)
+    if (computedTokens <= 1) return
+    const total = performance.now() - started
+    this.#host.used(side, 'warm', {
+      usage: { promptTokens: cachedTokens + computedTokens, cachedTokens, completionTokens: 0 },
+      timings: { queued: 0, prefill: total, decode: 0, total },
+    })
+  }
+}
