@@ -30,6 +30,8 @@ export { firstCome, longestPrefix, responseRatio, shortestPrompt, shortestUncach
 export type { BaselineOptions } from './policy/baselines.js'
 export { AgentSched, agentSchedDefaults } from './policy/schedule.js'
 export type { AgentSchedOptions } from './policy/schedule.js'
+export { costAt, speculate } from './policy/speculate.js'
+export type { CostPoint, Speculate, SpeculationLoad, SpeculationShapes, SpeculationSnapshot, Survival } from './policy/speculate.js'
 export type {
   DemandView,
   Plan,
