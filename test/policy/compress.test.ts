@@ -5,8 +5,10 @@ import {
   CostMeter,
   defaultCompress,
   expectedTurns,
+  memoryPressure,
   memoryTokens,
   paperGate,
+  priceAll,
   priceSwap,
 } from '../../dist/esm/policy/compress.js'
 import type { CompressCosts, ContextPiece } from '../../dist/esm/policy/compress.js'
@@ -187,5 +189,34 @@ describe('observations', () => {
       expect(cut.omitted).toBeGreaterThan(0)
     }
     expect(cutText('short', interest('x'), 100)).toEqual({ text: 'short', omitted: 0 })
+  })
+})
+
+describe('the pressure on KV memory', () => {
+  const pool = (filled: number, lambda?: number) => memoryPressure({ blocks: 100, blockSize: 32, sessionTokens: filled * 3200, lambda })
+
+  test('is next to nothing below half, one half at 80 %, and never falls as sessions grow', () => {
+    expect(pool(0.5)).toBeLessThan(0.02)
+    expect(pool(0.8)).toBeCloseTo(0.5)
+    expect(pool(1.2)).toBeGreaterThan(0.99)
+    for (let filled = 0; filled < 2; filled += 0.05) expect(pool(filled + 0.05)).toBeGreaterThanOrEqual(pool(filled))
+  })
+
+  test("is at least what the scheduler's price says, and at most 1", () => {
+    expect(pool(0.1, 0.7)).toBe(0.7)
+    expect(pool(0.8, 0.2)).toBeCloseTo(0.5)
+    expect(pool(0.1, 3)).toBe(1)
+  })
+})
+
+describe('the swap of everything', () => {
+  test("is the paper's plan, and there is none without anything to replace", () => {
+    for (let turns = 3; turns < 20; ++turns) {
+      const pieces = conversation(turns, 700)
+      const all = priceAll(pieces, 10, costs)
+      expect(all).toEqual(paperGate(pieces, true, 10, costs).plan)
+      expect(all!.replaced).toBe((turns - 2) * 700)
+    }
+    expect(priceAll([piece(100), piece(200)], 10, costs)).toBeUndefined()
   })
 })
