@@ -3,6 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+import { agentSchedDefaults } from 'agentinfer'
+
 import { figure } from '../report.js'
 import type { Row } from '../report.js'
 import { contestants } from './policies.js'
@@ -80,7 +82,7 @@ function taskTimes(comparisons: readonly Comparison[]): Plot {
 }
 
 function waits(comparisons: readonly Comparison[]): Plot {
-  const bound = { mark: { type: 'rule', strokeDash: [4, 4], color: '#a00' }, encoding: { x: { datum: 600 } } }
+  const bound = { mark: { type: 'rule', strokeDash: [4, 4], color: '#a00' }, encoding: { x: { datum: agentSchedDefaults.maxWait } } }
   return { title: 'Longest wait for a start', about: 'Mean over seeds of the longest one; the dashed line is the bound of agent-sched.', spec: faceted(values(comparisons, 'longestWait'), 's', [bound]) }
 }
 
@@ -109,7 +111,7 @@ function html(comparisons: readonly Comparison[], rows: readonly Row[], plots: r
     const heads = ['', ...names.map((name) => `${name}<br><small>${figures[name].unit}</small>`)]
     const lines = comparison.lines.map(
       ({ label, contestant, estimates }) =>
-        `<tr class="${contestant.startsWith('ours') ? 'ours' : contestants[contestant].label}"><th>${text(label)}</th>${names.map((name) => `<td>${shown(estimates[name])}</td>`).join('')}</tr>`,
+        `<tr class="${contestant.startsWith('ours') ? 'ours' : ''}"><th>${text(label)}</th>${names.map((name) => `<td>${shown(estimates[name])}</td>`).join('')}</tr>`,
     )
     return `<h3>${text(comparison.scenario.name)}: ${text(comparison.scenario.about)}</h3>\n<table><tr>${heads.map((head) => `<th>${head}</th>`).join('')}</tr>\n${lines.join('\n')}</table>`
   })

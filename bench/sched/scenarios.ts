@@ -79,7 +79,7 @@ export const scenarios: readonly Scenario[] = [
     trace: (seed) => merge('bursts', research(seed, { places: 4, tasks: 12 }), chat(seed, { conversations: 200, rate: 1 / 3, burst: 120 })),
   },
   { name: 'scale-16', about: '16 research sessions on 2 engines', engines: 2, blocks: 1500, trace: sessions(16, 40), kind: 'scale', contestants: few },
-  { name: 'scale-64', about: '64 research sessions on 8 engines', engines: 8, blocks: 1500, trace: sessions(64, 128), kind: 'scale', contestants: ['fcfs', 'lpm', 'ours', 'ours+host'] },
+  { name: 'scale-64', about: '64 research sessions on 8 engines', engines: 8, blocks: 1500, trace: sessions(64, 128), kind: 'scale', contestants: ['fcfs', 'ours'] },
   { name: 'scale-256', about: '256 research sessions on 32 engines', engines: 32, blocks: 1500, trace: sessions(256, 512), kind: 'scale', contestants: few, big: true },
   { name: 'scale-1024', about: '1,024 research sessions on 64 engines', engines: 64, blocks: 1500, trace: sessions(1024, 2048), kind: 'scale', contestants: few, big: true },
 ]

@@ -14,7 +14,7 @@ export const schedulers = {
 
 export type SchedulerName = keyof typeof schedulers
 export const schedulerNames = Object.keys(schedulers) as [SchedulerName, ...SchedulerName[]]
-export const defaultScheduler: SchedulerName = 'fcfs'
+export const defaultScheduler: SchedulerName = 'agent-sched'
 
 /** @throws what a scheduler's own constructor throws. */
 export function makeScheduler(scheduler: SchedulerName | Scheduler): Scheduler {

@@ -167,7 +167,7 @@ describe('priority, deadlines, retention', () => {
 
   test('a retained session keeps its KV while others are evicted; one that is not loses it; both say why', async () => {
     for (const retained of [true, false]) {
-      const one = await engine({ kvTokens: 256 })
+      const one = await engine({ kvTokens: 256, scheduler: 'fcfs' })
       using session = one.session()
       await session.append({ tokens: ask(5, 100).tokens })
       await session.prefill()
