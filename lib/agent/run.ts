@@ -37,7 +37,7 @@ export interface AgentResult {
   readonly record: RunRecord
 }
 
-/** @internal Where a run begins. */
+/** Where a run begins. */
 export interface RunStart {
   readonly question?: string | undefined
   readonly record?: RunRecord | undefined
