@@ -19,7 +19,7 @@ export interface ToolContext {
   readonly agents?: CallingRun
 }
 
-/** @internal What an agent that is called as a tool gets from the run that calls it. */
+/** What an agent that is called as a tool gets from the run that calls it. */
 export interface CallingRun {
   /** Names the tree of runs. */
   readonly run: string
