@@ -2,6 +2,7 @@
  * The serving core: eight sequences beside node-llama-cpp, what a step costs outside native code with 64 requests running and 256 waiting,
  * the KV books, a second turn on a long session, and a sweep of request rates (open loop, Poisson arrivals).
  */
+import { randomFill } from 'node:crypto'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 
 import { Engine } from 'agentinfer'
@@ -72,13 +73,20 @@ async function consume(stream: GenerationStream): Promise<void> {
   for await (const _delta of stream) void 0
 }
 
+/** Microseconds until a thread of Node's pool has been woken, has done nothing much, and has been heard of: what any crossing pays. */
+async function wakeUp(): Promise<number> {
+  const start = performance.now()
+  await new Promise<void>((resolve) => randomFill(new Uint8Array(1), () => resolve()))
+  return 1000 * (performance.now() - start)
+}
+
 const running = 64
 const waiting = 256
 
 async function addStep(report: Report, scheduler: SchedulerName, rounds: number, threads: number): Promise<void> {
   const random = new Random(2)
   const system = random.tokens(64, modelShapes.tiny.vocabSize)
-  const samples = { outside: [] as number[], delivery: [] as number[], planning: [] as number[], crossing: [] as number[], delay: [] as number[] }
+  const samples = { outside: [] as number[], delivery: [] as number[], planning: [] as number[], crossing: [] as number[], limit: [] as number[], delay: [] as number[] }
   for (let round = -1; round < rounds; round++) {
     report.progress(`${scheduler}, ${running} running, ${waiting} waiting: round ${round + 1} of ${rounds}`)
     const engine = await Engine.open({
@@ -93,7 +101,11 @@ async function addStep(report: Report, scheduler: SchedulerName, rounds: number,
     const histogram = monitorEventLoopDelay({ resolution: 1 })
     histogram.enable()
     const before = engine.stats().steps
-    while (engine.stats().steps < before + 600) await new Promise((resolve) => setTimeout(resolve, 50))
+    const wakeUps: number[] = []
+    while (engine.stats().steps < before + 600) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      wakeUps.push(await wakeUp())
+    }
     histogram.disable()
     const { stepTimes, running: now, waiting: queued } = engine.stats()
     if (now !== running || queued !== waiting) throw new Error(`expected ${running} running and ${waiting} waiting, got ${now} and ${queued}`)
@@ -101,6 +113,7 @@ async function addStep(report: Report, scheduler: SchedulerName, rounds: number,
     await consumed
     await engine.close()
     if (round < 0) continue
+    samples.limit.push(median(wakeUps))
     samples.planning.push(1000 * stepTimes.planning.p50)
     samples.crossing.push(1000 * stepTimes.crossing.p50)
     samples.outside.push(1000 * (stepTimes.planning.p50 + stepTimes.crossing.p50))
@@ -111,7 +124,7 @@ async function addStep(report: Report, scheduler: SchedulerName, rounds: number,
   const us = { unit: 'us', better: 'lower' } as const
   report.addSamples({ name: `TypeScript + crossing a step, ${load}`, target: 150, ...us }, samples.outside)
   report.addSamples({ name: '  of it: results, snapshot, policy, check', ...us }, samples.planning)
-  report.addSamples({ name: '  of it: crossing, down and up', ...us }, samples.crossing)
+  report.addSamples({ name: '  of it: crossing, down and up', limit: median(samples.limit), ...us }, samples.crossing)
   report.addSamples({ name: '  beside it, while the next step runs: text and streams', ...us }, samples.delivery)
   report.addSamples({ name: `event-loop delay p99, ${load}`, unit: 'ms', better: 'lower', target: 10 }, samples.delay)
 }

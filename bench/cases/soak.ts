@@ -52,6 +52,7 @@ export async function run(report: Report, values: { minutes: string; threads: st
     engine, workers, maxContext, random: new Random(Number(values.seed)), vocabulary: modelShapes.tiny.vocabSize, goesOn: () => elapsed() < minutes,
   })
   clearInterval(sampler)
+  await engine.generate({ tokens: [10], maxTokens: 1 }).response // the figures are those of the last step
   const stats = engine.stats()
   await engine.close()
   // The first fifth fills caches, pools and the heap.

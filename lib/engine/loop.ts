@@ -7,24 +7,16 @@ import { AgentInferError, fromNative } from '../errors.js'
 import type { NativeEngine, StepPlan, StepResult } from '../native.js'
 import { contract, Finish, OutcomeKind } from '../native.js'
 import { preemptionVictim } from '../policy/baselines.js'
-import type { DemandView, Plan, PlanLimits, PoolView, Scheduler, Snapshot } from '../policy/types.js'
+import type { DemandView, Plan, PlanLimits, Scheduler, Snapshot } from '../policy/types.js'
 import { checkPlan } from './plan_check.js'
 import { readLogprobs } from './request.js'
 import type { Emission, LiveView, Request } from './request.js'
+import { demandOf, eachMiss, eachProbe, nativeTime, outcomeField, poolOf } from './result_views.js'
+import type { PoolFigures } from './result_views.js'
 import type { Sessions } from './sessions.js'
 import { EngineSpeculation } from './speculation.js'
-import { Counters, Durations } from './stats.js'
+import { Counters, StepTimes } from './stats.js'
 import type { EngineHealth, EngineStats } from './stats.js'
-
-type Fields<Names extends readonly string[]> = Record<Names[number], number>
-const positions = <const Names extends readonly string[]>(names: Names): Fields<Names> =>
-  Object.fromEntries(names.map((name, index) => [name, index])) as Fields<Names>
-const outcome = positions(contract.outcome)
-const probe = positions(contract.probe)
-const miss = positions(contract.miss)
-const pool = positions(contract.pool)
-const demand = positions(contract.demand)
-const totalPhase = contract.phases.indexOf('total')
 
 /** Steps in which nobody found room before the loop itself makes some: for schedulers that never preempt. */
 const stuckSteps = 4
@@ -49,7 +41,9 @@ export class StepLoop {
   readonly #requests = new Map<number, Request>()
   readonly #counters = new Counters()
   readonly speculation = new EngineSpeculation()
-  readonly #times = { native: new Durations(), planning: new Durations(), crossing: new Durations(), delivery: new Durations() }
+  readonly #times = new StepTimes()
+  /** Plans asked for: a policy that keeps everybody waiting sees time pass. */
+  #plans = 0
   #closed = false
   #inFlight = false
   #sentAt = 0
@@ -62,8 +56,10 @@ export class StepLoop {
   #stuck = 0
   #unhealthy: string | undefined
   #lastProgress = 0
+  /** Blocks were given back since the last step was sent: its figures are no longer right. */
+  #stale = false
   /** Of the last result. */
-  #pool: PoolView & { readonly evicted: number }
+  #pool: PoolFigures
   #demand: DemandView = { pinned: 0, evictable: 0, host: 0, fresh: 0 }
   #phases: Float64Array = new Float64Array(contract.phases.length)
   #deferred: number[] = []
@@ -114,6 +110,7 @@ export class StepLoop {
     if (!this.#requests.delete(id)) return
     this.#counters[why] += 1
     this.#native.remove(id)
+    this.#stale = true
     this.#idle()
     this.#schedule()
   }
@@ -154,32 +151,21 @@ export class StepLoop {
   }
 
   stats(): EngineStats {
-    const { steps, preemptions, finished, aborted, failed, promptTokens, cachedTokens, computedTokens, generatedTokens } = this.#counters
     const { hostTotal, hostFree, ...device } = this.#pool
     let running = 0
     for (const { view } of this.#requests.values()) running += Number(view.started)
     const reasons: Record<string, number> = {}
     for (const [id, reason] of this.#plan.reasons) if (this.#requests.has(id)) reasons[reason] = (reasons[reason] ?? 0) + 1
-    const { native, planning, crossing, delivery } = this.#times
     return {
       running,
       waiting: this.#requests.size - running,
       sessions: this.#sessions.count,
       sessionTokens: this.#sessions.views.reduce((sum, { tokens }) => sum + tokens, 0),
-      steps,
+      ...this.#counters.report(),
       pool: device,
       host: { total: hostTotal, free: hostFree },
-      requests: { finished, aborted, failed },
-      tokens: { prompt: promptTokens, cached: cachedTokens, computed: computedTokens, generated: generatedTokens },
-      hitRate: promptTokens === 0 ? 0 : cachedTokens / promptTokens,
-      preemptions,
       phases: Object.fromEntries(contract.phases.map((name, i) => [name, this.#phases[i] ?? 0])) as EngineStats['phases'],
-      stepTimes: {
-        native: native.summary(),
-        planning: planning.summary(),
-        crossing: crossing.summary(),
-        delivery: delivery.summary(),
-      },
+      stepTimes: this.#times.report(),
       speculation: this.speculation.stats(),
       sched: {
         scheduler: this.#scheduler.name,
@@ -202,14 +188,23 @@ export class StepLoop {
 
   #take(result: StepResult): void {
     const now = performance.now()
-    const native = result.phases[totalPhase]!
+    const native = nativeTime(result)
     this.#inFlight = false
     this.#counters.steps += 1
     this.#lastProgress = now
     this.#phases = result.phases
     this.#times.native.add(native)
     this.#times.crossing.add(now - this.#sentAt - native)
-    this.#see(result)
+    this.#pool = poolOf(result)
+    this.#demand = demandOf(result)
+    eachProbe(result, (id, view) => {
+      const request = this.#requests.get(id)
+      if (request !== undefined) request.view.probe = view
+    })
+    eachMiss(result, (id, fields) => {
+      const request = this.#requests.get(id)
+      if (request !== undefined) request.miss ??= fields
+    })
     this.speculation.result(result, (id) => this.#requests.get(id)?.speculation)
     this.#apply(result, now - native, now)
     if (result.unhealthy !== undefined) {
@@ -224,56 +219,20 @@ export class StepLoop {
     this.#idle()
   }
 
-  /** What came up for the next plan and for reports. */
-  #see({ pool: p, demand: d, probes, misses }: StepResult): void {
-    this.#pool = {
-      total: p[pool.total]!,
-      free: p[pool.free]!,
-      cached: p[pool.cached]!,
-      used: p[pool.used]!,
-      hostTotal: p[pool.hostTotal]!,
-      hostFree: p[pool.hostFree]!,
-      evicted: p[pool.evicted]!,
-    }
-    this.#demand = {
-      pinned: d[demand.pinned]!,
-      evictable: d[demand.evictable]!,
-      host: d[demand.host]!,
-      fresh: d[demand.fresh]!,
-    }
-    for (let i = 0; i < probes.length; i += contract.probe.length) {
-      const request = this.#requests.get(probes[i + probe.sequence]!)
-      if (request === undefined) continue
-      request.view.probe = {
-        hitTokens: probes[i + probe.hitTokens]!,
-        pinned: probes[i + probe.pinned]!,
-        evictable: probes[i + probe.evictable]!,
-        host: probes[i + probe.host]!,
-        need: probes[i + probe.need]!,
-        group: probes[i + probe.group]!,
-      }
-    }
-    for (let i = 0; i < misses.length; i += contract.miss.length) {
-      const request = this.#requests.get(misses[i + miss.sequence]!)
-      if (request === undefined) continue
-      request.miss ??= [misses[i + miss.cause]!, misses[i + miss.index]!, misses[i + miss.token]!, misses[i + miss.indexed]!]
-    }
-  }
-
   #apply(result: StepResult, begunAt: number, now: number): void {
     const { outcomes } = result
     this.#deferred = []
     let at = 0
     let committed = false
     for (let i = 0; i < outcomes.length; i += contract.outcome.length) {
-      const emitted = outcomes[i + outcome.emitted]!
-      const kind = outcomes[i + outcome.kind]
+      const emitted = outcomes[i + outcomeField.emitted]!
+      const kind = outcomes[i + outcomeField.kind]
       committed ||= kind !== OutcomeKind.deferred
-      const request = this.#requests.get(outcomes[i + outcome.sequence]!)
+      const request = this.#requests.get(outcomes[i + outcomeField.sequence]!)
       if (request !== undefined) {
         if (kind === OutcomeKind.committed) this.#committed(request, i, result, at, begunAt, now)
         else if (kind === OutcomeKind.deferred) this.#foundNoRoom(request)
-        else this.#failed(request, result.errors?.[outcomes[i + outcome.error]!])
+        else this.#failed(request, result.errors?.[outcomes[i + outcomeField.error]!])
       }
       at += emitted
     }
@@ -284,8 +243,8 @@ export class StepLoop {
   #committed(request: Request, record: number, result: StepResult, at: number, begunAt: number, now: number): void {
     const { view } = request
     const { outcomes } = result
-    const computed = outcomes[record + outcome.computed]!
-    const from = view.started ? view.computed : outcomes[record + outcome.cachedTokens]!
+    const computed = outcomes[record + outcomeField.computed]!
+    const from = view.started ? view.computed : outcomes[record + outcomeField.cachedTokens]!
     if (!view.started) {
       if (request.cached === undefined) {
         this.#counters.promptTokens += view.promptTokens
@@ -296,12 +255,12 @@ export class StepLoop {
     this.#counters.computedTokens += computed - from
     if (view.known - from > 1) this.#counters.prefilled += Math.min(computed, view.known) - from
     view.computed = computed
-    const emitted = outcomes[record + outcome.emitted]!
+    const emitted = outcomes[record + outcomeField.emitted]!
     if (emitted === 0) return
     view.known += emitted
     view.remaining -= emitted
     this.#counters.generatedTokens += emitted
-    const finish = outcomes[record + outcome.finish]!
+    const finish = outcomes[record + outcomeField.finish]!
     const { sampling } = request.init
     const emission = {
       tokens: result.tokens.subarray(at, at + emitted),
@@ -379,6 +338,7 @@ export class StepLoop {
     this.#plan = plan
     const sent = this.#carryOut(plan)
     if (sent !== undefined) return this.#send(sent, views)
+    if (views.length === 0 && this.#stale) return this.#send({ rows: new Int32Array(0) }, views)
     if (views.length === 0) return
     this.#retry = setTimeout(() => this.#step(), this.#retryAfter)
     this.#retryAfter = Math.min(2 * this.#retryAfter, patience.last)
@@ -397,10 +357,10 @@ export class StepLoop {
 
   /** Undefined when the scheduler failed. */
   #planned(views: readonly LiveView[]): Plan | undefined {
-    const { prefilled, steps } = this.#counters
+    const { prefilled } = this.#counters
     const snapshot: Snapshot = {
       now: this.now(),
-      step: steps,
+      step: this.#plans++,
       requests: views,
       sessions: this.#sessions.views,
       pool: this.#pool,
@@ -461,6 +421,7 @@ export class StepLoop {
   }
 
   #send(plan: Omit<StepPlan, 'now'>, views: readonly LiveView[]): void {
+    this.#stale = false
     this.#looked = plan.rows.length === 0
     if (!this.#looked) this.#retryAfter = patience.first
     const { probes = false, demand: union = false } = this.#scheduler.wants ?? {}

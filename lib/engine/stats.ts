@@ -79,6 +79,33 @@ export class Counters {
   generatedTokens = 0
   /** Tokens computed for prompts; what preempted requests compute again counts too. */
   prefilled = 0
+
+  report(): Pick<EngineStats, 'steps' | 'preemptions' | 'requests' | 'tokens' | 'hitRate'> {
+    const { steps, preemptions, finished, aborted, failed, promptTokens, cachedTokens } = this
+    return {
+      steps,
+      preemptions,
+      requests: { finished, aborted, failed },
+      tokens: { prompt: promptTokens, cached: cachedTokens, computed: this.computedTokens, generated: this.generatedTokens },
+      hitRate: promptTokens === 0 ? 0 : cachedTokens / promptTokens,
+    }
+  }
+}
+
+export class StepTimes {
+  readonly native = new Durations()
+  readonly planning = new Durations()
+  readonly crossing = new Durations()
+  readonly delivery = new Durations()
+
+  report(): EngineStats['stepTimes'] {
+    return {
+      native: this.native.summary(),
+      planning: this.planning.summary(),
+      crossing: this.crossing.summary(),
+      delivery: this.delivery.summary(),
+    }
+  }
 }
 
 /** The last samples of a duration. */

@@ -176,7 +176,8 @@ export class AgentSched implements Scheduler {
     const changed = newest !== this.#newest || running !== this.#running
     this.#newest = newest
     this.#running = running
-    if (!changed && snapshot.step < this.#refreshed + this.options.refreshSteps) return { retain: [], prefetch: [] }
+    // While nothing runs, sessions are all there is to see.
+    if (!changed && running > 0 && snapshot.step < this.#refreshed + this.options.refreshSteps) return { retain: [], prefetch: [] }
     this.#refreshed = snapshot.step
     return this.#sessions.refresh(snapshot, {
       prefill: (tokens) => this.#costs.prefill(tokens),

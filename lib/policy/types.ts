@@ -93,6 +93,7 @@ export type SessionActivity =
 
 export interface Snapshot {
   readonly now: number
+  /** Snapshots before this one, those whose plan did nothing included. */
   readonly step: number
   /** In order of arrival. */
   readonly requests: readonly RequestView[]
