@@ -165,11 +165,27 @@ export interface CardPlan {
   missing: number
 }
 
+export interface NpuReport {
+  /** CANN's libraries are open and good enough. */
+  loaded: boolean
+  /** Why not, or why no device can be used; empty when all is well. */
+  problem: string
+  folder: string
+  version: string
+  /** The oldest release that will do. */
+  minimum: string
+  soc: string
+  /** Optional functions this CANN does not have. */
+  absent: string[]
+  /** Bytes of device memory, of all processes. */
+  devices: { id: number; free: number; total: number; problem: string }[]
+}
+
 export interface NativeEngineInfo {
   config: ModelInfo
   /** 'cpu', 'npu:0' ... */
   device: string
-  /** With `device: 'auto'` on the CPU: why it is not an NPU. Otherwise empty. */
+  /** With `device: 'auto'` on the CPU: why it is not an NPU. With `selfCheck: 'warn'`: what was wrong. Otherwise empty. */
   deviceNote: string
   /** The CPU's instruction set, or the NPU's chip. */
   isa: string
@@ -192,6 +208,8 @@ export interface NativeEngineOptions {
   folder: string
   device?: string
   deviceTimeout?: number
+  graphs?: boolean
+  selfCheck?: 'warn' | 'error' | 'off'
   threads?: number
   isa?: string
   tensorParallel?: number
@@ -299,6 +317,8 @@ export interface NativeAddon {
   }
   /** Instruction sets that can run here, best first, and the cores this process may use. */
   cpu(): { isas: string[]; threads: number }
+  /** What CANN and the NPUs of this host look like. Loads CANN if it is there. */
+  npu(): Promise<NpuReport>
   /** Medians of `samples` measurements of some tens of milliseconds each, on a thread of the pool; takes 256 MiB meanwhile. */
   limits(options: { threads?: number; isa?: string; samples?: number }): Promise<MachineLimits>
   contract: Record<keyof typeof contract, string[]>

@@ -92,6 +92,13 @@ export const engineOptionsSchema = z.strictObject({
    * `'auto'`: the first NPU, or the CPU where there is none. `engine.info.device` says what was chosen, `engine.info.deviceNote` why it is not an NPU.
    */
   device: z.string().regex(/^(cpu|auto|npu:\d{1,4}(,\d{1,4})*)$/, "expected 'cpu', 'auto', 'npu:0' or 'npu:0,1'").default('auto'),
+  /** NPU: capture decode and verification steps as graphs and replay them; off: every operator is launched by itself. */
+  graphs: z.boolean().default(true),
+  /**
+   * NPU: at opening, a small model of the same kind runs on the device and on the CPU. If their logits differ by more than rounding,
+   * `'error'` refuses to open and `'warn'` says so in `engine.info.deviceNote` and as a process warning.
+   */
+  selfCheck: z.enum(['warn', 'error', 'off']).default('warn'),
   /** Seconds that an NPU may take to answer before it counts as lost. */
   deviceTimeout: z.number().positive().max(86400).default(120),
   /** Weight format: 16-bit, or int8 weights with int8 activations (W8A8). Folders that are int8 already stay so. */

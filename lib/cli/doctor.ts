@@ -4,23 +4,17 @@ import type { Command } from 'commander'
 
 import { AgentInferError } from '../errors.js'
 import { addonPlaces, native } from '../native.js'
+import { examineNpus } from './doctor_npu.js'
+import type { Finding } from './doctor_npu.js'
 import { bytes, table } from './output.js'
-
-interface Finding {
-  what: string
-  found: string
-  needed: string
-  /** What to do; empty: nothing. */
-  fix: string
-}
 
 export function addDoctor(program: Command): void {
   program
     .command('doctor')
     .description('Show what this machine offers: found, needed, fix')
     .option('--json', 'print JSON')
-    .action((flags: { json?: boolean }) => {
-      const findings = examine()
+    .action(async (flags: { json?: boolean }) => {
+      const findings = await examine()
       process.stdout.write(
         flags.json === true
           ? `${JSON.stringify(findings, null, 2)}\n`
@@ -30,8 +24,18 @@ export function addDoctor(program: Command): void {
     })
 }
 
-function examine(): Finding[] {
-  return [platform(), node(), ...addon(), memory(), hugePages()]
+async function examine(): Promise<Finding[]> {
+  const host = [platform(), node(), ...addon(), memory(), hugePages()]
+  return addonLoads() ? [...host, ...(await examineNpus())] : host
+}
+
+function addonLoads(): boolean {
+  try {
+    native()
+    return true
+  } catch {
+    return false
+  }
 }
 
 function platform(): Finding {

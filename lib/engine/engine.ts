@@ -80,6 +80,7 @@ export class Engine implements AsyncDisposable {
       const [tokenizer, templates] = await Promise.all([addon.openTokenizer(model), loadChatTemplate(model)])
       const parts = await opening
       signal?.throwIfAborted()
+      if (parts.info.deviceNote.startsWith('self-check')) process.emitWarning(parts.info.deviceNote, 'AgentInferWarning')
       return new Engine(parts, tokenizer, templates, { maxQueue, scheduler }, speculation?.maxDraft ?? 0)
     } catch (error) {
       // The tokenizer failed, or loading was aborted: let the engine go as well.

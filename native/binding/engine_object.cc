@@ -14,6 +14,13 @@ DType kv_dtype(const std::string& name) {
   fail(ErrorCode::kInvalidArgument, "kvDtype: expected 'f16' or 'f32', got '", name, "'");
 }
 
+SelfCheck self_check(const std::string& name) {
+  if (name == "off") return SelfCheck::kOff;
+  if (name == "warn") return SelfCheck::kWarn;
+  if (name == "error") return SelfCheck::kError;
+  fail(ErrorCode::kInvalidArgument, "selfCheck: expected 'warn', 'error' or 'off', got '", name, "'");
+}
+
 WeightFormat weight_format(const std::string& name) {
   if (name == "bf16") return WeightFormat::kBF16;
   if (name == "int8") return WeightFormat::kW8A8;
@@ -40,6 +47,8 @@ EngineOptions engine_options(const Napi::Object& object) {
   EngineOptions options;
   options.folder = string_field(object, "folder", "");
   options.device = string_field(object, "device", "cpu");
+  options.graphs = bool_field(object, "graphs", true);
+  options.self_check = self_check(string_field(object, "selfCheck", "off"));
   options.device_timeout_ms = static_cast<int>(number_field(object, "deviceTimeout", 120) * 1000);
   options.threads = static_cast<int>(integer_field(object, "threads", 0));
   options.isa = string_field(object, "isa", "");

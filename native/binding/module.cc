@@ -11,6 +11,7 @@
 #include "binding/convert.h"
 #include "binding/engine_object.h"
 #include "binding/instance.h"
+#include "binding/npu_report.h"
 #include "binding/quantize_task.h"
 #include "binding/result.h"
 #include "binding/task.h"
@@ -121,6 +122,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["planCard"] = Napi::Function::New(env, card_plan);
   exports["quantize"] = Napi::Function::New(env, quantize);
   exports["cpu"] = Napi::Function::New(env, cpu);
+  exports["npu"] = Napi::Function::New(env, npu_report);
   exports["limits"] = Napi::Function::New(env, limits);
   exports["contract"] = contract(env);
   return exports;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/ascend/ascend_backend.h"
+#include "engine/self_check.h"
 #include "engine/step_profile.h"
 #include "model/shards.h"
 #include "model/tensor_names.h"
@@ -133,6 +135,7 @@ LoadedEngine::LoadedEngine(const EngineOptions& wanted)
   const EngineSizes sizes = resolve_sizes(config_, options, available);
   require_memory(plan_memory(config_, options, available), available, options.tensor_parallel);
 
+  check_device(options);
   devices_ = make_devices(device_, options);
   decoder_ = std::make_unique<RankedDecoder>(
       config_, checkpoint, *devices_,
@@ -145,6 +148,18 @@ LoadedEngine::LoadedEngine(const EngineOptions& wanted)
   chip_ = devices_->info();
   engine_ =
       std::make_unique<Engine>(*decoder_, static_cast<int>(config_.vocab_size), make_speculation(options));
+}
+
+// Before the memory is taken, on the first of the devices.
+void LoadedEngine::check_device(const EngineOptions& options) {
+  if (device_.npus.empty() || options.self_check == SelfCheck::kOff) return;
+  const auto backend = make_ascend_backend(
+      {.device = device_.npus.front(), .timeout_ms = options.device_timeout_ms, .graphs = options.graphs});
+  const WeightFormat format = config_.quantized_w8a8 ? WeightFormat::kW8A8 : options.weights;
+  const SelfCheckResult result = agentinfer::self_check(config_, format, *backend, options.block_size);
+  if (result.problem.empty()) return;
+  if (options.self_check == SelfCheck::kError) fail(ErrorCode::kDevice, "self-check: ", result.problem);
+  device_.note = "self-check: " + result.problem;
 }
 
 std::unique_ptr<Speculation> LoadedEngine::make_speculation(const EngineOptions& options) {

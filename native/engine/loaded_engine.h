@@ -21,9 +21,14 @@
 
 namespace agentinfer {
 
+// What to do when the device computes something else than the CPU (engine/self_check.h).
+enum class SelfCheck : uint8_t { kOff, kWarn, kError };
+
 struct EngineOptions {
   std::filesystem::path folder;
-  std::string device = "cpu";  // 'cpu', 'auto', 'npu:0'
+  std::string device = "cpu";              // 'cpu', 'auto', 'npu:0'
+  bool graphs = true;                      // NPU: replay captured decode and verification steps
+  SelfCheck self_check = SelfCheck::kOff;  // NPU: kWarn leaves a note in device().note
   int device_timeout_ms =
       120000;       // the longest wait for an NPU, or of a rank for the others, after which it counts as lost
   int threads = 0;  // CPU backend; 0: the cores this process may use
@@ -68,6 +73,7 @@ class LoadedEngine {
   const DeviceInfo& chip() const { return chip_; }
 
  private:
+  void check_device(const EngineOptions& options);
   std::unique_ptr<Speculation> make_speculation(const EngineOptions& options);
 
   // Destroyed in reverse order.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "backend/ascend/attention.h"
+#include "backend/ascend/graphs.h"
 #include "backend/ascend/launcher.h"
 #include "backend/ascend/objects.h"
 #include "backend/ascend/products.h"
@@ -29,7 +30,8 @@ To& as(From& from) {
 class AscendBackendImpl final : public AscendBackend {
  public:
   explicit AscendBackendImpl(const AscendOptions& options)
-      : device_(cann(), options.device, options.timeout_ms),
+      : want_graphs_(options.graphs),
+        device_(cann(), options.device, options.timeout_ms),
         launcher_(device_, kFirstWorkspace),
         uploader_(device_),
         products_(launcher_),
@@ -56,7 +58,9 @@ class AscendBackendImpl final : public AscendBackend {
   }
   std::unique_ptr<Embedding> make_embedding(const Slice& source) override {
     device_.ensure_alive();
-    return uploader_.embedding(source);
+    auto made = uploader_.embedding(source);
+    remember_part(*made);
+    return made;
   }
   std::unique_ptr<Embedding> make_tied_embedding(const Linear& head, int64_t first_row,
                                                  int64_t vocabulary) override {
@@ -68,6 +72,7 @@ class AscendBackendImpl final : public AscendBackend {
     made->first_row = first_row;
     made->vocabulary = vocabulary;
     made->table = linear.weights.get();
+    remember_part(*made);
     return made;
   }
 
@@ -121,48 +126,70 @@ class AscendBackendImpl final : public AscendBackend {
   void prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) override {
     uploader_.finish();
     buffers_.emplace(device_, shape);
+    if (part_rows_ != 0) buffers_->set_part(part_first_, part_rows_);
     attention_.emplace(launcher_, shape, attention, rope);
+    graphs_.emplace(launcher_, want_graphs_ && attention_->takes_padding());
+    shape_ = shape;
   }
 
   // --- step
 
   void begin_step(const StepInputs& inputs, KvCache& cache) override {
+    launcher_.take_tape();  // of a step that failed
+    launcher_.record(false);
+    launcher_.skip(false);
     device_.synchronize();  // the staging buffer is about to be written
     launcher_.cache().trim();
     inputs_ = inputs;
     cache_ = &as<AscendKvCache>(cache);
-    buffers_->fill(inputs, cache.blocks, {});
-    attention_->begin_step(*buffers_, *cache_, step_rows());
+    bucket_ = graphs_->usable() ? bucket_for(inputs, shape_) : std::nullopt;
+    padded_rows_ = bucket_ ? bucket_->rows : step_rows();
+    StepBuffers::Padding padding;
+    if (bucket_)
+      padding = {.sequences = bucket_->sequences - static_cast<int>(inputs.sequences.size()),
+                 .rows = bucket_->rows - step_rows()};
+    buffers_->fill(inputs, cache.blocks, padding);
+    replayed_ = false;
+    recording_ = bucket_.has_value();
+    if (bucket_ && graphs_->has(*bucket_)) {
+      attention_->attend(*cache_);
+      replayed_ = graphs_->replay(*bucket_, *attention_, *buffers_);
+      recording_ = !replayed_;
+    }
+    launcher_.skip(replayed_);
+    launcher_.record(recording_);
+    attention_->begin_step(*buffers_, *cache_, padded_rows_);
   }
 
   void embed(const Embedding& table, Activation& out) override {
     for (int32_t token : inputs_.tokens)
       ensure(token >= 0 && token < table.vocabulary, "token ", token, " outside a vocabulary of ",
              table.vocabulary);
-    const auto& part = static_cast<const AscendEmbedding&>(table);
     const bool whole = table.rows == table.vocabulary;
-    if (!whole) buffers_->fill_local(inputs_.tokens, table.first_row, table.rows);
-    products_.embed(part, whole ? buffers_->tokens() : buffers_->local_tokens(), step_rows(),
+    products_.embed(static_cast<const AscendEmbedding&>(table),
+                    whole ? buffers_->tokens() : buffers_->local_tokens(), padded_rows_,
                     as<AscendActivation>(out));
   }
   void rms_norm(const Activation& x, const Vector& weight, float eps, int count, Activation& out) override {
-    products_.rms_norm(read(x), as<const AscendVector>(weight), eps, count, as<AscendActivation>(out));
+    products_.rms_norm(read(x), as<const AscendVector>(weight), eps, padded(count),
+                       as<AscendActivation>(out));
   }
   void add_rms_norm(Activation& residual, const Activation& x, const Vector& weight, float eps, int count,
                     Activation& out) override {
     products_.add_rms_norm(as<AscendActivation>(residual), read(x), as<const AscendVector>(weight), eps,
-                           count, as<AscendActivation>(out));
+                           padded(count), as<AscendActivation>(out));
   }
   void add(Activation& residual, const Activation& x, int count) override {
-    products_.add(as<AscendActivation>(residual), read(x), count);
+    products_.add(as<AscendActivation>(residual), read(x), padded(count));
   }
   void linear(const Activation& x, const Linear& weight, int count, Activation& out) override {
     ensure(x.cols == weight.in_features && out.cols == weight.out_features, "product of ", weight.in_features,
            " to ", weight.out_features, " applied to ", x.cols, " to ", out.cols);
-    products_.linear(read(x), static_cast<const AscendLinear&>(weight), count, as<AscendActivation>(out));
+    products_.linear(read(x), static_cast<const AscendLinear&>(weight), padded(count),
+                     as<AscendActivation>(out));
   }
   void swiglu(const Activation& gate_up, int count, Activation& out) override {
-    products_.swiglu(read(gate_up), count, as<AscendActivation>(out));
+    products_.swiglu(read(gate_up), padded(count), as<AscendActivation>(out));
   }
   void write_kv(int layer, Activation& qkv, const Vector* q_norm, const Vector* k_norm, float eps) override {
     attention_->write_kv(layer, read(qkv), q_norm, k_norm, eps);
@@ -170,24 +197,31 @@ class AscendBackendImpl final : public AscendBackend {
   void attention(int layer, const Activation&, Activation& out) override {
     auto& to = as<AscendActivation>(out);
     attention_->run(layer, to);
-    to.written(step_rows());
+    to.written(padded_rows_);
   }
   void gather_rows(const Activation& x, int first, int count, Activation& out) override {
-    products_.gather(read(x), step_rows(), buffers_->logit_rows(first), count, as<AscendActivation>(out));
+    products_.gather(read(x), padded_rows_, buffers_->logit_rows(first), padded(count),
+                     as<AscendActivation>(out));
   }
 
   // --- results
 
   std::span<const float> logits(const Activation& values, int row) override {
+    finish();
     return results_.row(read(values), row);
   }
   std::span<const float> top_logits(const Activation& values, int row, int count) override {
+    finish();
     return results_.top(read(values), row, count);
   }
   void argmax(const Activation& values, int count, std::span<int32_t> out) override {
+    finish();
     results_.argmax(read(values), count, out);
   }
-  void synchronize() override { device_.synchronize(); }
+  void synchronize() override {
+    finish();
+    device_.synchronize();
+  }
 
   void* raw(Activation& x, int64_t* stride) override {
     auto& values = as<AscendActivation>(x);
@@ -211,20 +245,22 @@ class AscendBackendImpl final : public AscendBackend {
 
   acl::Rows rows(Activation& x, int count) override {
     auto& values = as<AscendActivation>(x);
-    products_.need_plain(values, count);
-    values.written(count);
-    return {.at = values.values.get(), .count = static_cast<size_t>(count * x.cols)};
+    const int rows = padded(count);
+    products_.need_plain(values, rows);
+    values.written(rows);
+    return {.at = values.values.get(), .count = static_cast<size_t>(rows * x.cols)};
   }
   void enqueue(std::function<void(acl::aclrtStream)> work) override { launcher_.run(std::move(work)); }
   void* gather_room(size_t count) override {
     if (gathered_.bytes() < count * 2) {
+      if (graphs_) graphs_->clear();
       device_.synchronize();
       gathered_ = DeviceMemory(device_, count * 2, "gathered logits");
     }
     return gathered_.get();
   }
   void interleave(const void* parts, int ranks, int count, int64_t cols, Activation& out) override {
-    products_.interleave(parts, ranks, count, cols, as<AscendActivation>(out));
+    products_.interleave(parts, ranks, padded(count), cols, as<AscendActivation>(out));
   }
 
   // --- KV blocks
@@ -259,6 +295,27 @@ class AscendBackendImpl final : public AscendBackend {
   static const AscendActivation& read(const Activation& x) { return static_cast<const AscendActivation&>(x); }
   int step_rows() const { return static_cast<int>(inputs_.tokens.size()); }
 
+  // Rows of an operation: those of the step become those of its shape.
+  int padded(int count) const { return count == step_rows() ? padded_rows_ : count; }
+
+  // All of the step has been put on the stream: what follows is not part of a graph.
+  void finish() {
+    launcher_.skip(false);
+    if (!recording_) return;
+    recording_ = false;
+    launcher_.record(false);
+    const std::vector<TapeEntry> tape = launcher_.take_tape();
+    if (graphs_->usable()) graphs_->capture(*bucket_, tape);
+  }
+
+  void remember_part(const Embedding& table) {
+    if (table.rows == table.vocabulary) return;
+    part_first_ = table.first_row;
+    part_rows_ = table.rows;
+    if (buffers_) buffers_->set_part(part_first_, part_rows_);
+  }
+
+  const bool want_graphs_;
   // Destroyed in reverse order: what holds memory or executors before the device.
   AscendDevice device_;
   Launcher launcher_;
@@ -267,8 +324,16 @@ class AscendBackendImpl final : public AscendBackend {
   AscendResults results_;
   std::optional<StepBuffers> buffers_;
   std::optional<AscendAttention> attention_;
+  std::optional<StepGraphs> graphs_;
   DeviceMemory gathered_;  // parts of the logits, rank by rank
+  StepShape shape_;
+  int64_t part_first_ = 0, part_rows_ = 0;  // of the vocabulary, on a rank that has a part
   StepInputs inputs_;
+  // Of the step: the shape it is padded to, if any; the rows of that shape; whether a graph does it, or it is
+  // being written down for one.
+  std::optional<StepBucket> bucket_;
+  int padded_rows_ = 0;
+  bool replayed_ = false, recording_ = false;
   AscendKvCache* cache_ = nullptr;  // of the step
 };
 

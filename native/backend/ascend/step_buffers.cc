@@ -27,10 +27,11 @@ StepBuffers::StepBuffers(AscendDevice& device, const StepShape& shape)
     : device_(device),
       shape_(shape),
       width_((shape.max_context + kAscendBlock - 1) / kAscendBlock),
-      max_sequences_(bucket_of(shape.max_sequences)),
+      max_sequences_(bucket_of(shape.max_sequences) + 1),
       chunk_((shape.max_logit_rows + 7) / 8 * 8) {
   const auto rows = static_cast<size_t>(shape.max_rows);
   size_t end = 0;
+  local_ = place(end, rows);
   tokens_ = place(end, rows);
   positions_ = place(end, rows);
   slots_ = place(end, rows);
@@ -38,7 +39,6 @@ StepBuffers::StepBuffers(AscendDevice& device, const StepShape& shape)
       (rows + static_cast<size_t>(shape.max_logit_rows) - 1) / static_cast<size_t>(shape.max_logit_rows);
   logits_ = place(end, chunks * static_cast<size_t>(chunk_));
   table_ = place(end, static_cast<size_t>(max_sequences_) * static_cast<size_t>(width_));
-  local_ = place(end, rows);
   device_memory_ = DeviceMemory(device, end, "step inputs");
   device_memory_.zero();
   staging_ = PinnedMemory(device, end, "step inputs");
@@ -53,19 +53,10 @@ const int32_t* StepBuffers::logit_rows(int first) const {
   return at<const int32_t>(logits_) + first / shape_.max_logit_rows * chunk_;
 }
 
-void StepBuffers::fill_local(std::span<const int32_t> tokens, int64_t first_row, int64_t rows) {
-  int32_t* to = staged<int32_t>(local_);
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    const int64_t row = tokens[i] - first_row;
-    to[i] = static_cast<int32_t>(row >= 0 && row < rows ? row : rows);
-  }
-  copy_to_device(device_, at<int32_t>(local_), to, tokens.size() * sizeof(int32_t));
-}
-
 void StepBuffers::fill(const StepInputs& inputs, int table_blocks, const Padding& padding) {
   const int rows = static_cast<int>(inputs.tokens.size());
   const int sequences = static_cast<int>(inputs.sequences.size());
-  const int padded = rows + padding.sequences * padding.query;
+  const int padded = rows + padding.rows;
   ensure(padded <= shape_.max_rows && sequences + padding.sequences <= max_sequences_ && sequences > 0,
          "step of ", padded, " rows in ", sequences + padding.sequences, " sequences, room for ",
          shape_.max_rows, " in ", max_sequences_);
@@ -75,6 +66,11 @@ void StepBuffers::fill(const StepInputs& inputs, int table_blocks, const Padding
   std::fill(staged<int32_t>(tokens_) + rows, staged<int32_t>(tokens_) + padded, 0);
   std::fill(staged<int32_t>(positions_) + rows, staged<int32_t>(positions_) + padded, 0);
   std::fill(staged<int32_t>(slots_) + rows, staged<int32_t>(slots_) + padded, -1);
+  if (part_rows_ != 0)
+    for (int i = 0; i < padded; ++i) {
+      const int64_t row = staged<int32_t>(tokens_)[i] - part_first_;
+      staged<int32_t>(local_)[i] = static_cast<int32_t>(row >= 0 && row < part_rows_ ? row : part_rows_);
+    }
   for (size_t i = 0; i < inputs.logit_rows.size(); ++i) {
     const size_t chunk = i / static_cast<size_t>(shape_.max_logit_rows),
                  inside = i % static_cast<size_t>(shape_.max_logit_rows);
@@ -106,11 +102,14 @@ void StepBuffers::fill(const StepInputs& inputs, int table_blocks, const Padding
   }
   ensure(end == rows, "the sequences of a step cover ", end, " of its ", rows, " rows");
   for (int i = 0; i < padding.sequences; ++i) {
+    const int query = padding.rows / padding.sequences + (i < padding.rows % padding.sequences ? 1 : 0);
     std::fill(table, table + width_, 0);
     table += width_;
-    ends_.push_back(ends_.back() + padding.query);
-    lengths_.push_back(padding.query);
+    ends_.push_back(ends_.back() + query);
+    lengths_.push_back(query);
   }
+  // In a padded step every row has logits.
+  for (int row = rows; padding.rows > 0 && row < padded; ++row) staged<int32_t>(logits_)[row] = row;
   const size_t used = table_ + ends_.size() * static_cast<size_t>(width_) * sizeof(int32_t);
   copy_to_device(device_, device_memory_.get(), staging_.get(), used);
 }

@@ -16,17 +16,20 @@ class StepBuffers {
  public:
   StepBuffers(AscendDevice& device, const StepShape& shape);
 
-  // How a step lies in the buffers: its sequences, then `padding_sequences` dummies of `padding_query` rows
-  // each that write nowhere (slot -1) and read block 0.
+  // Dummies behind the step's sequences: `rows` spread over `sequences`, at least one each. They write
+  // nowhere (slot -1) and read block 0.
   struct Padding {
-    int sequences = 0, query = 0;
+    int sequences = 0, rows = 0;
   };
   // Checks the inputs (kInternal) and queues the copy. REQUIRES the previous copy has passed.
   void fill(const StepInputs& inputs, int table_blocks, const Padding& padding);
 
   // Tokens as rows of a part of the vocabulary, for embed on one rank: `first_row` becomes 0, and what lies
-  // outside becomes `rows`. Copied apart from the rest. Once a step.
-  void fill_local(std::span<const int32_t> tokens, int64_t first_row, int64_t rows);
+  // outside becomes `rows`. From the next fill() on.
+  void set_part(int64_t first_row, int64_t rows) {
+    part_first_ = first_row;
+    part_rows_ = rows;
+  }
   const int32_t* local_tokens() const { return at<const int32_t>(local_); }
   const int32_t* tokens() const { return at<const int32_t>(tokens_); }
   const int32_t* positions() const { return at<const int32_t>(positions_); }
@@ -54,7 +57,8 @@ class StepBuffers {
   AscendDevice& device_;
   const StepShape shape_;
   int width_ = 0, max_sequences_ = 0;
-  int chunk_ = 0;  // logit rows of a head call, rounded up to whole alignments
+  int64_t part_first_ = 0, part_rows_ = 0;  // part_rows_ 0: the whole vocabulary
+  int chunk_ = 0;                           // logit rows of a head call, rounded up to whole alignments
   size_t local_ = 0, tokens_ = 0, positions_ = 0, slots_ = 0, logits_ = 0, table_ = 0;
   DeviceMemory device_memory_;
   PinnedMemory staging_;

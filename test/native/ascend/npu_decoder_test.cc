@@ -9,8 +9,10 @@
 #include <algorithm>
 
 #include "../model/runner.h"
+#include "backend/ascend/ascend_backend.h"
 #include "check.h"
 #include "emulator.h"
+#include "engine/self_check.h"
 #include "parallel/npu_ranks.h"
 
 using namespace agentinfer;
@@ -149,6 +151,26 @@ TEST("tensor parallel: 2 and 4 devices, 16-bit and int8") {
                       std::to_string(devices.size()) + " devices: off by " + std::to_string(worst));
     }
   }
+  CLEAN();
+}
+
+TEST("the self-check passes on every kind of model, and notices a device that computes something else") {
+  for (const char* name : {"pangu-npu", "pangu-sandwich", "qwen3"}) {
+    ModelConfig config = read_model_config(golden::folder(name));
+    config.head_dim = 64;
+    for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kW8A8}) {
+      const auto device = make_ascend_backend({.device = 0, .timeout_ms = 20000});
+      const SelfCheckResult result = self_check(config, format, *device, 128);
+      if (!result.problem.empty()) check::report(name, 0, result.problem);
+      CHECK(result.worst > 1e-4);
+    }
+  }
+  // Another epsilon stands for whatever a device may get wrong.
+  ModelConfig config = read_model_config(golden::folder("pangu-npu")), other = config;
+  other.rms_norm_eps = 0.5;
+  const auto device = make_ascend_backend({.device = 0, .timeout_ms = 20000});
+  CHECK(self_check(config, WeightFormat::kBF16, *device, 128, &other).problem.find("other logits") !=
+        std::string::npos);
   CLEAN();
 }
 

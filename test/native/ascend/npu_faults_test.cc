@@ -257,6 +257,34 @@ TEST("a task that never ends: an error within the time limit, and closing does n
   if (seconds > 20) check::report(__FILE__, __LINE__, "took " + std::to_string(seconds) + " s");
 }
 
+TEST("of two devices one is lost, or a sum never completes: an error on time, and closing works") {
+  for (const bool lost : {true, false}) {
+    const emulator::Faults faults;
+    const auto start = std::chrono::steady_clock::now();
+    {
+      Threaded loaded(options("npu:4,5", 1500)), other(options("npu:6,7"));
+      loaded.add(1);
+      other.add(1);
+      CHECK_EQ(loaded.step(1, 4), "");
+      if (lost)
+        EMU(emu_lose_device)(5, 507010);
+      else
+        EMU(emu_hang_collective)(3);
+      const std::string error = loaded.step(1, 1);
+      CHECK(error.find("ERR_DEVICE") == 0);
+      if (lost) CHECK(error.find("507010") != std::string::npos);
+      EMU(emu_clear_faults)();
+      CHECK_EQ(other.step(1, 4), "");
+      loaded.add(2);
+      CHECK(loaded.step(2, 4).find("ERR_DEVICE") == 0);
+      if (lost) EMU(emu_restore_device)(5);
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (seconds > 60) check::report(__FILE__, __LINE__, "took " + std::to_string(seconds) + " s");
+  }
+  EMU(emu_clear_violations)();
+}
+
 TEST("two engines on one device; one on a device that is not there") {
   Threaded a(options()), b(options());
   a.add(1);

@@ -209,8 +209,8 @@ TEST("rows by token and by index; tokens outside the table are refused") {
   });
   // A rank's part of a vocabulary: rows of the others are zero.
   twins("embed a part", 0, 0, [&](Backend& backend) {
-    Step step(backend, tokens);
     const auto part = backend.make_embedding({&stored.view, 40, 90, 0, cols});
+    Step step(backend, tokens);
     CHECK(part->first_row == 40 && part->rows == 50 && part->vocabulary == rows);
     auto out = backend.make_activation(30, cols, Feeds::kOther);
     backend.embed(*part, *out);
