@@ -21,6 +21,11 @@ using std::chrono::milliseconds;
 
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint32_t kSeeds = 3;
+#else
+constexpr uint32_t kSeeds = 8;
+#endif
 constexpr int kVocabulary = 320;
 const char* const kModel = "pangu-sharded";
 
@@ -263,7 +268,7 @@ TEST("random workloads on 2 and 4 ranks give the tokens each request gets alone,
   int accepted = 0;
   for (const int ranks : {2, 4}) {
     World reference(ranks, 16, 0);
-    for (uint32_t seed = 1; seed <= 8; ++seed) {
+    for (uint32_t seed = 1; seed <= kSeeds; ++seed) {
       std::mt19937 random(seed);
       World world(ranks, 14 + static_cast<int>(random() % 20), static_cast<int>(random() % 2) * 12);
       const Requests requests = random_requests(random, seed % 2 == 0 ? 0.0f : 1.0f);
@@ -276,7 +281,7 @@ TEST("random workloads on 2 and 4 ranks give the tokens each request gets alone,
       CHECK(got == truth);
     }
   }
-  CHECK(accepted > 50);
+  CHECK(accepted > 6 * static_cast<int>(kSeeds));
 }
 
 TEST("a rank that fails in any collective costs the step's sequences; then everything works as before") {
