@@ -30,7 +30,7 @@ interface Opened {
 async function open(installation: string | undefined, device: string): Promise<Opened> {
   const code = `
     const { Engine } = await import(${JSON.stringify(pathToFileURL(path.join(root, 'dist/esm/index.js')).href)})
-    const common = { model: ${JSON.stringify(checkpoint('pangu-npu'))}, maxContext: 128, kvTokens: 512, maxBatchTokens: 64 }
+    const common = { model: ${JSON.stringify(checkpoint('pangu-npu'))}, maxContext: 128, kvTokens: 512, maxBatchTokens: 64, selfCheck: 'off' }
     const at = async (device) => {
       try {
         const engine = await Engine.open({ ...common, device })
