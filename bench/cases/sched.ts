@@ -1,16 +1,22 @@
 /**
  * Schedulers compared in simulated time, on the policy code that the engine runs: hit rate, latency, task time, waiting, fairness. Prints a
- * table per scenario and writes a page with plots. `--set big` adds 256 and 1,024 sessions.
+ * table per scenario and writes a page with plots. `--set big` adds 256 and 1,024 sessions. First, small agents run on the real CPU engine
+ * and, from the trace recorded there, in the simulator: how far the two agree.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 
-import { figure } from '../report.js'
+import { AgentSched, firstCome } from 'agentinfer'
+
+import { modelShapes, shapedModel } from '../model_shapes.js'
+import { figure, median } from '../report.js'
 import type { Report } from '../report.js'
 import { runJobs } from '../sched/farm.js'
 import { writePage } from '../sched/page.js'
 import { planCost } from '../sched/plan_cost.js'
+import { realRun } from '../sched/real.js'
+import type { RealRun } from '../sched/real.js'
 import type { Job } from '../sched/run.js'
 import { scenarios } from '../sched/scenarios.js'
 import { Comparison, judge, table } from '../sched/summary.js'
@@ -23,14 +29,43 @@ export const options = {
   // Seeds below 100 were used to choose the defaults of the policy.
   'first-seed': { type: 'string', default: '101' },
   threads: { type: 'string', default: String(os.availableParallelism()) },
+  'no-real': { type: 'boolean', default: false },
   page: { type: 'string', default: 'dist/bench/sched.html' },
 } as const
 
-type Values = Record<keyof typeof options, string>
+type Values = Record<Exclude<keyof typeof options, 'no-real'>, string> & { readonly 'no-real': boolean }
+
+/** Points by which the hit rates of engine and simulator may differ. */
+const margin = 15
+const realRounds = 2
+
+/** In turn, so that both meet the same machine. */
+async function addReal(report: Report): Promise<void> {
+  const model = shapedModel('20m')
+  const { vocabSize } = modelShapes['20m']
+  const policies = { 'first come': firstCome, 'agent-sched': () => new AgentSched() }
+  const runs: Record<string, RealRun[]> = {}
+  for (let seed = 1; seed <= realRounds; ++seed)
+    for (const [name, scheduler] of Object.entries(policies)) {
+      report.progress(`CPU engine, ${name}, round ${seed} of ${realRounds}`)
+      const one = await realRun({ model, vocabSize, scheduler, kvTokens: 2048, agents: 16, places: 8, seed })
+      ;(runs[name] ??= []).push(one)
+    }
+  for (const [name, list] of Object.entries(runs)) {
+    report.addSamples({ name: `CPU engine: ${name}, hit rate`, unit: '%', note: `simulated ${median(list.map((one) => one.simulatedHitRate)).toFixed(1)}` }, list.map((one) => one.hitRate))
+    report.addSamples(
+      { name: `CPU engine: ${name}, hit rate of engine and simulator, difference`, unit: 'points', target: margin, better: 'lower' },
+      list.map((one) => Math.abs(one.hitRate - one.simulatedHitRate)),
+    )
+  }
+  const ratios = runs['agent-sched']!.map(({ real }, i) => real.taskTime / runs['first come']![i]!.real.taskTime)
+  report.addSamples({ name: 'CPU engine: agent-sched, mean task time over first come', unit: 'x', better: 'lower' }, ratios)
+}
 
 export async function run(report: Report, values: Values): Promise<void> {
-  const { median, p99 } = planCost(1024, 2000)
-  report.add({ name: 'plan with 1,024 waiting', value: median, unit: 'us', target: 200, better: 'lower', note: `99th percentile ${figure(p99)} us` })
+  const cost = planCost(1024, 2000)
+  report.add({ name: 'plan with 1,024 waiting', value: cost.median, unit: 'us', target: 200, better: 'lower', note: `99th percentile ${figure(cost.p99)} us` })
+  if (!values['no-real']) await addReal(report)
   const names = values.only.split(',').filter(Boolean)
   const chosen = scenarios.filter(({ name, big }) => (names.length > 0 ? names.includes(name) : values.set === 'big' || big !== true))
   if (chosen.length === 0) throw new Error(`--only ${values.only}: there are ${scenarios.map(({ name }) => name).join(', ')}`)
