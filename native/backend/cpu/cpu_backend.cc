@@ -17,8 +17,8 @@
 namespace agentinfer {
 namespace {
 
-constexpr int kTasksPerThread = 16;  // of a matrix product: enough to even out a thread that is held up
-constexpr int kManyRows = 64;
+constexpr int kTasksPerThread = 16;        // of a matrix product: enough to even out a thread that is held up
+constexpr int kOnePassRows = 6;            // up to so many, kernels pass over the columns of a panel once
 constexpr int64_t kInlineElements = 8192;  // row-wise work below this is not worth handing out
 
 template <typename To, typename From>
@@ -275,11 +275,11 @@ class CpuBackendImpl final : public CpuBackend {
   }
 
   // Splits the panels of a product into tasks: body(first panel, panels, worker). Few rows: small tasks, to
-  // share the memory's bandwidth to the end. Many rows: panels enough to use each block of rows again while
-  // it is in cache.
+  // share the memory's bandwidth to the end. More: runs of panels, since a thread that passes over a panel
+  // several times fetches the next one meanwhile, and uses each block of rows again while it is in cache.
   template <typename Body>
   void for_panels(int64_t panels, int count, const Body& body) {
-    const int64_t least = count < kManyRows ? 1 : 4;
+    const int64_t least = count <= kOnePassRows ? 1 : 4;
     const int64_t tasks = std::clamp<int64_t>(panels / least, 1, int64_t{kTasksPerThread} * pool_.size());
     pool_.parallel_for(static_cast<int>(tasks), [&](int64_t task, int worker) {
       const int64_t first = panels * task / tasks, end = panels * (task + 1) / tasks;
