@@ -35,8 +35,8 @@ export const options = {
 
 type Values = Record<Exclude<keyof typeof options, 'no-real'>, string> & { readonly 'no-real': boolean }
 
-/** Points by which the hit rates of engine and simulator may differ. */
-const margin = 15
+/** Points by which the hit rates of engine and simulator may differ; first come hangs on milliseconds when it thrashes. */
+const margins: Record<string, number> = { 'first come': 30, 'agent-sched': 15 }
 const realRounds = 2
 
 /** In turn, so that both meet the same machine. */
@@ -54,7 +54,7 @@ async function addReal(report: Report): Promise<void> {
   for (const [name, list] of Object.entries(runs)) {
     report.addSamples({ name: `CPU engine: ${name}, hit rate`, unit: '%', note: `simulated ${median(list.map((one) => one.simulatedHitRate)).toFixed(1)}` }, list.map((one) => one.hitRate))
     report.addSamples(
-      { name: `CPU engine: ${name}, hit rate of engine and simulator, difference`, unit: 'points', target: margin, better: 'lower' },
+      { name: `CPU engine: ${name}, hit rate of engine and simulator, difference`, unit: 'points', target: margins[name]!, better: 'lower' },
       list.map((one) => Math.abs(one.hitRate - one.simulatedHitRate)),
     )
   }

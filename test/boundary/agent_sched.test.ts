@@ -11,10 +11,10 @@ import type { Trace } from '../../bench/sched/workload.js'
 import { checkpoint } from '../fixtures/paths.js'
 
 /**
- * By how many points the simulator's hit rate may differ from the engine's. Who returns before whom depends on a few milliseconds here, and
- * one miss more of these few agents is another half point.
+ * By how many points the simulator's hit rate may differ from the engine's. Who returns before whom depends on a few milliseconds here. First
+ * come loses whole histories by it, one after another; agent-sched does not.
  */
-const margin = 15
+const margins = { 'first come': 30, 'agent-sched': 15 }
 const workload = { agents: 16, places: 8, seed: 3 }
 const run = (scheduler: () => Scheduler, kvTokens: number): Promise<RealRun> =>
   realRun({ model: checkpoint('pangu'), vocabSize: 4000, scheduler, kvTokens, ...workload })
@@ -37,8 +37,8 @@ describe('hit rates of engine and simulator', () => {
   test.each([
     ['first come', firstCome],
     ['agent-sched', () => new AgentSched()],
-  ])('agree within the margin where it does not: %s', async (_, scheduler) => {
+  ] as const)('agree within the margin where it does not: %s', async (name, scheduler) => {
     const { hitRate, simulatedHitRate } = await run(scheduler, 2048)
-    expect(Math.abs(hitRate - simulatedHitRate)).toBeLessThan(margin)
+    expect(Math.abs(hitRate - simulatedHitRate)).toBeLessThan(margins[name])
   })
 })
