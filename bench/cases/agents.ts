@@ -285,9 +285,9 @@ function addCompression(report: Report, room: string, found: Map<string, { secon
   }
 }
 
-/** Four characters a token, and the system turn. */
+/** Two characters a token, as the small vocabulary of the random checkpoints has it, and the system turn. */
 function roughTokens({ turns, values }: Trace): number {
-  return 400 + Math.ceil((turns.join('').length + values.map((value) => JSON.stringify(value)).join('').length) / 4)
+  return 400 + Math.ceil((turns.join('').length + values.map((value) => JSON.stringify(value)).join('').length) / 2)
 }
 
 export async function run(report: Report, values: Record<string, string | boolean | undefined>): Promise<void> {
