@@ -12,8 +12,8 @@
 #include "engine_harness.h"
 
 namespace {
-int64_t allocations_left =
-    -1;  // < 0: all succeed. Of the test's thread only: the backend's threads do not allocate in a step
+// < 0: all succeed. Of the test's thread only: the backend's threads do not allocate in a step.
+int64_t allocations_left = -1;
 thread_local bool counting = false;
 }  // namespace
 
@@ -23,6 +23,10 @@ thread_local bool counting = false;
   if (counting && allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
   if (void* memory = std::malloc(bytes ? bytes : 1)) return memory;
   throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  if (counting && allocations_left >= 0 && allocations_left-- == 0) return nullptr;
+  return std::malloc(bytes ? bytes : 1);
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
@@ -330,8 +334,9 @@ TEST(
       if (!run.unhealthy()) CHECK(run.failed().size() <= 3u);
     }
   }
-  for (const char* name : {"begin_step", "embed", "linear", "attention", "write_kv", "logits", "argmax"})
-    CHECK(seen.contains(name));
+  if (!kSanitized)  // the longer stride passes over operators that a step calls once
+    for (const char* name : {"begin_step", "embed", "linear", "attention", "write_kv", "logits", "argmax"})
+      CHECK(seen.contains(name));
   std::printf("     operators that failed:");
   for (const std::string& name : seen) std::printf(" %s", name.c_str());
   std::printf("\n");
