@@ -1,7 +1,7 @@
 /**
  * Training data: node dist/bench/models/export.js --split train --first-seed 1 --worlds 100 --out runs.jsonl
  *
- * A line per run: {"seed", "hops" (0: a planner), "turns", "pieces": [[text, special, kind, branch], ...]} with kinds as indices
+ * A line per run: {"seed", "hops" (0: a planner, or reading practice), "turns", "pieces": [[text, special, kind, branch], ...]} with kinds as indices
  * into pieceKinds. Worlds with seeds first-seed, first-seed + 1, ...; the same options give the same file.
  */
 import { closeSync, openSync, writeSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util'
 import { callsNeeded } from '../research-world/oracle.js'
 import { joinQuestions, makeQuestion } from '../research-world/questions.js'
 import { Random } from '../research-world/random.js'
-import { pieceKinds, renderPlan, renderRun } from '../research-world/render.js'
+import { pieceKinds, renderDrill, renderPlan, renderRun } from '../research-world/render.js'
 import { answerCall, defaultRun, recordRun } from '../research-world/runs.js'
 import { SearchIndex } from '../research-world/search.js'
 import { World } from '../research-world/world.js'
@@ -35,6 +35,8 @@ const { values } = parseArgs({
     recall: { type: 'string', default: '0.5' },
     plans: { type: 'string', default: '0.08' },
     distil: { type: 'string', default: '0.25' },
+    /** Rows of reading practice per world; with `--questions 0` nothing else. */
+    drills: { type: 'string', default: '0' },
     out: { type: 'string' },
   },
 })
@@ -50,6 +52,8 @@ for (let seed = Number(values['first-seed']); seed < Number(values['first-seed']
   const world = new World({ seed, split: values.split as Split })
   const index = new SearchIndex(world)
   const random = new Random(`runs ${seed}`)
+  const drilling = new Random(`drills ${seed}`)
+  for (let i = 0; i < Number(values.drills); ++i) write(seed, 0, 0, renderDrill(world, index, drilling))
   for (let i = 0; i < Number(values.questions);) {
     const question = makeQuestion(world, random, weights)
     if (callsNeeded(index, question, (call) => answerCall(world, index, call)) === undefined) continue

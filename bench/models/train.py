@@ -39,6 +39,9 @@ def arguments():
     p.add_argument("--short", type=float, default=3e6, help="tokens until runs of every length take part")
     p.add_argument("--read-weight", type=float, default=0.1, help="of tokens that the agent only reads, ...")
     p.add_argument("--read-until", type=float, default=4e6, help="... until so many tokens: it helps copying to begin, and costs a seventh")
+    p.add_argument("--drills", help="reading practice (export.ts --drills), taken instead of runs for a share of the steps ...")
+    p.add_argument("--drill-share", type=float, default=0.8, help="... that begins with this ...")
+    p.add_argument("--drill-until", type=float, default=10e6, help="... and falls to a tenth of it at so many tokens")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--device", default="cpu")
@@ -146,6 +149,7 @@ def main():
     optimizer = Optimizer(model)
     rate = args.rate or {"small": 4e-3, "large": 2e-3}[args.size]
     runs, tune = Runs(args.runs), Runs(args.tune)
+    drills = Runs(args.drills) if args.drills else None
     seen, step, spent = 0, 0, 0.0
     state_file = out / "state.pt"
     if state_file.exists():
@@ -175,15 +179,17 @@ def main():
         # The same batches wherever a run was interrupted: each step has its own stream.
         random = np.random.default_rng([args.seed, step])
         limit = 320 + max(0, seen - 0.4e6) / args.short * 1400
-        pool = np.flatnonzero(runs.lengths <= max(320, limit))
+        share = args.drill_share * max(0.1, 1 - seen / args.drill_until)
+        source = drills if drills is not None and random.random() < share else runs
+        pool = np.flatnonzero(source.lengths <= max(320, limit))
         # Neighbours in length, so that little is padded.
         some = random.choice(pool, 256)
-        some = some[np.argsort(runs.lengths[some], kind="stable")]
+        some = some[np.argsort(source.lengths[some], kind="stable")]
         at = int(random.integers(0, 256))
         chosen = [some[at]]
-        while at + len(chosen) < 256 and (len(chosen) + 1) * runs.lengths[some[at + len(chosen)]] <= args.batch:
+        while at + len(chosen) < 256 and (len(chosen) + 1) * source.lengths[some[at + len(chosen)]] <= args.batch:
             chosen.append(some[at + len(chosen)])
-        t = tensors(runs.batch(chosen), args.device)
+        t = tensors(source.batch(chosen), args.device)
         loss = loss_of(model, t, args.read_weight if seen < args.read_until else 0.0, args.device)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(optimizer.others, 1.0)
@@ -195,7 +201,7 @@ def main():
         with torch.no_grad():
             for a, p in zip(average.parameters(), model.parameters()):
                 a.lerp_(p, 1 - keep)
-        seen += int(sum(runs.lengths[i] for i in chosen))
+        seen += int(sum(source.lengths[i] for i in chosen))
         step += 1
         sums = [sums[0] + loss.item(), sums[1] + 1]
         if step % 20 == 0:

@@ -24,8 +24,29 @@ export interface TaskOutcome {
   readonly completionTokens: number
   /** Swaps of old observations for a memory. */
   readonly swaps: number
+  /** The turns' generations, in order. */
+  readonly generations: readonly Generation[]
   /** Probability of TRUE after each turn with a call. */
   readonly verdicts: readonly number[]
+}
+
+/** What the model of one turn read and wrote. Tokens, milliseconds. */
+export interface Generation {
+  readonly large: boolean
+  readonly prompt: number
+  readonly cached: number
+  readonly written: number
+  /** From asking to the first token. */
+  readonly first: number
+  /** Per token behind the first; undefined: there was none. */
+  readonly each: number | undefined
+}
+
+function generationOf(event: Extract<AgentEvent, { type: 'usage' }>): Generation {
+  const first = event.queued + event.prefill
+  const { promptTokens: prompt, cachedTokens: cached, completionTokens: written } = event
+  const each = written > 1 ? (event.milliseconds - first) / (written - 1) : undefined
+  return { large: event.model === 'large', prompt, cached, written, first, each }
 }
 
 /** Runs one task to its end. Rejects only when `signal` was aborted. */
@@ -59,6 +80,7 @@ export async function runTask(agent: Agent, task: Task, signal?: AbortSignal): P
     cachedTokens: sum((event) => event.cachedTokens),
     completionTokens: sum((event) => event.completionTokens),
     swaps: events.filter((event) => event.type === 'compress' && event.phase === 'swap').length,
+    generations: usage.filter(({ purpose }) => purpose === 'turn').map(generationOf),
     verdicts: events.flatMap((event) =>
       event.type === 'progress' && event.probability !== undefined ? [event.probability] : [],
     ),
@@ -68,25 +90,31 @@ export async function runTask(agent: Agent, task: Task, signal?: AbortSignal): P
 /** How the runtime begins the observation of a call that it could not make. */
 const badCall = /^Error: (?:there is no tool|arguments of|.*\. Write \[\{)/
 
-/** All tasks, `sessions` at once; outcomes in the order of the tasks. */
+/** All tasks, `sessions` at once; outcomes in the order of the tasks. After `until` (`performance.now()`) no task is begun. */
 export async function runTasks(
   tasks: readonly Task[],
   agentOf: (task: Task) => Agent,
   sessions: number,
-  options: { readonly signal?: AbortSignal; readonly done?: (outcome: TaskOutcome, count: number) => void } = {},
+  options: {
+    readonly signal?: AbortSignal
+    readonly done?: (outcome: TaskOutcome, count: number) => void
+    readonly until?: number
+  } = {},
 ): Promise<TaskOutcome[]> {
-  const outcomes = Array.from<TaskOutcome>({ length: tasks.length })
+  const { until = Number.POSITIVE_INFINITY } = options
+  const outcomes: (TaskOutcome | undefined)[] = tasks.map(() => undefined)
   let [next, count] = [0, 0]
   const work = async (): Promise<void> => {
-    while (next < tasks.length) {
+    while (next < tasks.length && performance.now() < until) {
       const index = next++
       const task = tasks[index]!
-      outcomes[index] = await runTask(agentOf(task), task, options.signal)
-      options.done?.(outcomes[index], ++count)
+      const outcome = await runTask(agentOf(task), task, options.signal)
+      outcomes[index] = outcome
+      options.done?.(outcome, ++count)
     }
   }
   await Promise.all(Array.from({ length: Math.min(sessions, tasks.length) }, work))
-  return outcomes
+  return outcomes.filter((outcome) => outcome !== undefined)
 }
 
 export interface Summary {

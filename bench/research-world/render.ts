@@ -8,6 +8,11 @@ import type { ToolName } from './format.js'
 import { plannedAnswer } from './questions.js'
 import type { PlannedQuestion } from './questions.js'
 import type { RecordedRun, RecordedTurn } from './runs.js'
+import type { Random } from './random.js'
+import { relationsOf } from './schema.js'
+import { hitsText, pageText } from './search.js'
+import type { SearchIndex } from './search.js'
+import type { World } from './world.js'
 
 /** What a model is to learn of a piece; `read` pieces are given to it. The order is part of the data format. */
 export const pieceKinds = ['read', 'think', 'call', 'answer', 'reason', 'verdict', 'memory', 'end'] as const
@@ -130,4 +135,67 @@ export function renderPlan(plan: PlannedQuestion, options: { readonly recall: bo
     own(plannedAnswer(answers), 'answer'),
     own('[unused10]', 'end'),
   ]
+}
+
+/** The ways in which pages and search results tell a fact: relation, subject, object. */
+const tellings: readonly { readonly pattern: RegExp; readonly order: readonly [number, number, number] }[] = [
+  { pattern: /\bThe (\w+) of (\w+) is (\w+)\./g, order: [1, 2, 3] },
+  { pattern: /\b(\w+)'s (\w+) is (\w+)\./g, order: [2, 1, 3] },
+  { pattern: /\bAs (\w+), (\w+) has (\w+)\./g, order: [1, 2, 3] },
+  { pattern: /\b([A-Z]\w+) is a \w+ of [\w ]+ and the (\w+) of (\w+)\./g, order: [2, 3, 1] },
+]
+
+/** Everything that a text tells, as `relation of subject` -> objects. */
+export function toldBy(text: string): Map<string, Set<string>> {
+  const told = new Map<string, Set<string>>()
+  for (const { pattern, order } of tellings) {
+    for (const match of text.matchAll(pattern)) {
+      const [relation, subject, object] = order.map((group) => match[group]!)
+      const key = `${relation} of ${subject}`
+      told.set(key, (told.get(key) ?? new Set()).add(object!))
+    }
+  }
+  return told
+}
+
+/**
+ * Reading practice: some pages and a search, then what they tell, fact by fact, as runs write it, and what they do not tell. A run of 580
+ * tokens looks three facts up; this does so every twenty tokens, and looking up is what takes longest to learn.
+ */
+export function renderDrill(world: World, index: SearchIndex, random: Random): Piece[] {
+  const texts: string[] = []
+  const missing: { relation: string; subject: string }[] = []
+  const count = 1 + random.below(3)
+  while (texts.length < count) {
+    const entity = random.pick(world.entities)
+    texts.push(pageText(world, entity.movedTo ?? entity.title))
+    for (const { word } of relationsOf(entity.kind)) missing.push({ relation: word, subject: entity.name })
+  }
+  const elsewhere = world.facts.filter((fact) => fact.elsewhere)
+  if (elsewhere.length > 0 && random.chance(0.5)) {
+    const { relation, subject } = random.pick(elsewhere)
+    texts.splice(random.below(texts.length + 1), 0, hitsText(index.search(`${relation.word} of ${subject.name}`)))
+  }
+  const told = toldBy(texts.join('\n'))
+  const facts = random.shuffled([...told].filter(([, objects]) => objects.size === 1)).slice(0, 12)
+  const gaps = random.shuffled(missing.filter(({ relation, subject }) => !told.has(`${relation} of ${subject}`))).slice(0, 3)
+  const progress = random.chance(0.5)
+  const pieces = [read(`<s>[unused9]系统：${systemText(['search', 'open'], progress)}[unused10]`)]
+  for (const text of texts) pieces.push(read('[unused9]工具：'), read(text, 0, false), read('[unused10]'))
+  const own = (text: string): Piece => ({ text, special: true, kind: 'think', branch: 0 })
+  const asked = random.shuffled([
+    ...facts.map(([goal, objects]) => ({ goal, says: [`The ${goal} is `, [...objects][0]!] })),
+    ...gaps.map(({ relation, subject }) => ({ goal: `${relation} of ${subject}`, says: [`No ${relation} here. `] })),
+  ])
+  for (const { goal, says } of asked) {
+    const [first, second] = says
+    if (second === undefined || random.chance(0.4)) {
+      pieces.push(read(`[unused9]助手：[unused16]Seek the ${goal}.[unused17][unused10][unused9]助手：[unused16]`), own(first!))
+    } else {
+      pieces.push(read(`[unused9]助手：[unused16]${first}`))
+    }
+    if (second !== undefined) pieces.push(own(second), read('. Done.'))
+    pieces.push(read('[unused17][unused10]'))
+  }
+  return pieces
 }
