@@ -1,4 +1,23 @@
 export * from './agent/index.js'
+export { diagnosticsChannels } from './diagnostics.js'
+export type {
+  AgentEndMessage,
+  AgentErrorMessage,
+  AgentEventMessage,
+  AgentMessage,
+  AgentStartMessage,
+  DiagnosticsChannelName,
+  DiagnosticsMessages,
+  RequestEndMessage,
+  RequestErrorMessage,
+  RequestFirstTokenMessage,
+  RequestMessage,
+  RequestPreemptMessage,
+  RequestStartMessage,
+  StepEndMessage,
+  StepErrorMessage,
+  StepStartMessage,
+} from './diagnostics.js'
 export { AgentInferError, errorCodes } from './errors.js'
 export type { ErrorCode } from './errors.js'
 export { Engine } from './engine/engine.js'

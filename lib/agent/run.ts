@@ -1,6 +1,8 @@
 /** One run of an agent: think, act, observe, until there is an answer or a limit. */
 import { randomUUID } from 'node:crypto'
 
+import { publish } from '../diagnostics.js'
+import type { AgentMessage } from '../diagnostics.js'
 import { CostMeter } from '../policy/compress.js'
 import { interest } from '../policy/observe.js'
 import type { Which } from '../policy/route.js'
@@ -97,6 +99,12 @@ export class Run {
     for (const which of ['small', 'large'] as const) this.#addSide(which)
     this.#collab = this.#makeCollab(record?.route)
     this.#compressor = this.#makeCompressor()
+    publish('agentinfer:agent:start', () => ({
+      ...this.#message(),
+      question: start.question,
+      resumed: record !== undefined,
+      called: parent !== undefined,
+    }))
   }
 
   get events(): EventQueue {
@@ -129,10 +137,12 @@ export class Run {
       this.#save()
       this.#emit({ type: 'end', reason: end, spent: this.#budget.spent(performance.now()) })
       this.#events.end()
+      publish('agentinfer:agent:end', () => ({ ...this.#message(), end, answer: this.#answer, milliseconds: performance.now() - this.#startedAt }))
       return { answer: this.#answer, end, transcript: this.#transcript, record: this.record() }
     } catch (error) {
       await this.#cleanUp()
       this.#events.end({ value: error })
+      publish('agentinfer:agent:error', () => ({ ...this.#message(), error }))
       throw error
     } finally {
       clearTimeout(timer)
@@ -377,8 +387,15 @@ export class Run {
   }
 
   #emit(event: AgentEvent): void {
-    if (event.type !== 'delta') this.#log.push({ at: performance.now() - this.#startedAt, event })
+    if (event.type !== 'delta') {
+      this.#log.push({ at: performance.now() - this.#startedAt, event })
+      publish('agentinfer:agent:event', () => ({ ...this.#message(), event }))
+    }
     this.#events.push(event)
+  }
+
+  #message(): AgentMessage {
+    return { agent: this.#agent.name, run: this.#id }
   }
 
   #inBackground(work: Promise<unknown>): void {

@@ -1,6 +1,7 @@
 /** How a generation gets into the loop: the limits it must keep, its sampling, its signal and its deadline. */
 import { createHash } from 'node:crypto'
 
+import { publish } from '../diagnostics.js'
 import { AgentInferError, fromNative } from '../errors.js'
 import type { NativeEngineInfo, NativeSampling, NativeTokenizer } from '../native.js'
 import type { ResolvedGenerateOptions } from '../options.js'
@@ -24,6 +25,9 @@ export interface Asker {
   tenant: string
   session?: number
   priority?: number
+  /** Of its session; for messages. */
+  run?: string | undefined
+  role?: string | undefined
   /** Its chat was last rendered with another template. */
   templateChanged?: boolean
   /** Where its drafts come from; default: its own text. */
@@ -80,15 +84,26 @@ export class Intake {
       options.signal?.throwIfAborted()
       const made = this.#request(tokens, options, asker, stream, createdAt)
       request = made
+      this.#tellStart(made, asker)
       if (abandoned) return made.finish('abort', performance.now())
       this.#loop.add(made)
       this.#endWith(made, options)
     }
     work().catch((error: unknown) => {
-      if (request === undefined) stream.fail(fromNative(error))
-      else request.fail(fromNative(error))
+      if (request !== undefined) return request.fail(fromNative(error))
+      const failure = fromNative(error)
+      stream.fail(failure)
+      const { session, tenant } = asker
+      publish('agentinfer:request:error', () => ({ engine: this.#loop.name, request: undefined, session, tenant, error: failure }))
     })
     return stream
+  }
+
+  #tellStart(request: Request, { run, role }: Asker): void {
+    publish('agentinfer:request:start', () => {
+      const { priority, tokens, maxTokens, createdAt } = request.init
+      return { ...request.message(), run, role, priority, promptTokens: tokens.length, maxTokens, calledAt: createdAt }
+    })
   }
 
   #request(
@@ -101,6 +116,7 @@ export class Intake {
     const { drafting = { inSession: asker.session !== undefined } } = asker
     return new Request({
       id: this.#nextId++,
+      engine: this.#loop.name,
       tokens,
       maxTokens: this.#maxTokens(tokens.length, options.maxTokens),
       sampling: this.#sampling(options),

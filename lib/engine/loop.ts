@@ -3,6 +3,9 @@
  * Decisions are the scheduler's; what it says is checked, and a scheduler that breaks a rule or throws fails the requests it was asked
  * about, not the engine.
  */
+import { randomUUID } from 'node:crypto'
+
+import { publish } from '../diagnostics.js'
 import { AgentInferError, fromNative } from '../errors.js'
 import type { NativeEngine, StepPlan, StepResult } from '../native.js'
 import { contract, Finish, OutcomeKind } from '../native.js'
@@ -17,6 +20,8 @@ import type { Sessions } from './sessions.js'
 import { EngineSpeculation } from './speculation.js'
 import { Counters, StepTimes } from './stats.js'
 import type { EngineHealth, EngineStats } from './stats.js'
+import { tellResult, tellSent } from './step_messages.js'
+import type { AboutStep } from './step_messages.js'
 
 /** Steps in which nobody found room before the loop itself makes some: for schedulers that never preempt. */
 const stuckSteps = 4
@@ -33,6 +38,8 @@ export interface LoopOptions {
 }
 
 export class StepLoop {
+  /** `engine` of the messages about it. */
+  readonly name = randomUUID()
   readonly #native: NativeEngine
   readonly #options: LoopOptions
   readonly #scheduler: Scheduler
@@ -182,7 +189,7 @@ export class StepLoop {
       this.#take(result)
     } catch (cause) {
       this.#unhealthy = `a result could not be handled: ${cause instanceof Error ? cause.message : String(cause)}`
-      this.#failAll(new AgentInferError('ERR_INTERNAL', this.#unhealthy, { cause }))
+      this.#broke(new AgentInferError('ERR_INTERNAL', this.#unhealthy, { cause }))
     }
   }
 
@@ -190,11 +197,13 @@ export class StepLoop {
     const now = performance.now()
     const native = nativeTime(result)
     this.#inFlight = false
+    const crossing = now - this.#sentAt - native
+    tellResult(result, native, crossing, this.#about())
     this.#counters.steps += 1
     this.#lastProgress = now
     this.#phases = result.phases
     this.#times.native.add(native)
-    this.#times.crossing.add(now - this.#sentAt - native)
+    this.#times.crossing.add(crossing)
     this.#pool = poolOf(result)
     this.#demand = demandOf(result)
     eachProbe(result, (id, view) => {
@@ -209,7 +218,7 @@ export class StepLoop {
     this.#apply(result, now - native, now)
     if (result.unhealthy !== undefined) {
       this.#unhealthy = result.unhealthy
-      this.#failAll(new AgentInferError('ERR_DEVICE', `the engine failed: ${result.unhealthy}`))
+      this.#broke(new AgentInferError('ERR_DEVICE', `the engine failed: ${result.unhealthy}`))
     }
     this.#step()
     const planned = performance.now()
@@ -305,6 +314,12 @@ export class StepLoop {
     }
   }
 
+  /** A step could not be made, or what came of it used. */
+  #broke(error: unknown): void {
+    publish('agentinfer:step:error', () => ({ engine: this.name, error }))
+    this.#failAll(error)
+  }
+
   #failAll(error: unknown): void {
     const requests = Array.from(this.#requests.values())
     this.#requests.clear()
@@ -379,7 +394,7 @@ export class StepLoop {
       return plan
     } catch (cause) {
       const failed = `scheduler '${name}' threw: ${cause instanceof Error ? cause.message : String(cause)}`
-      this.#failAll(cause instanceof AgentInferError && cause.code === 'ERR_SCHEDULER' ? cause : new AgentInferError('ERR_SCHEDULER', failed, { cause }))
+      this.#broke(cause instanceof AgentInferError && cause.code === 'ERR_SCHEDULER' ? cause : new AgentInferError('ERR_SCHEDULER', failed, { cause }))
       return undefined
     }
   }
@@ -429,6 +444,7 @@ export class StepLoop {
     let count = 0
     if (waiting.length > 0) for (const view of views) if (!view.started) waiting[count++] = view.id
     this.#inFlight = true
+    tellSent(plan.rows, this.#toPreempt.length, views, this.#about())
     this.#native.step({
       now: this.now(),
       ...plan,
@@ -437,6 +453,10 @@ export class StepLoop {
       ...(count > 0 && { probe: waiting.subarray(0, count), demand: union }),
     })
     this.#sentAt = performance.now()
+  }
+
+  #about(): AboutStep {
+    return { engine: this.name, step: this.#counters.steps, scheduler: this.#scheduler.name }
   }
 
   #preempt(request: Request): void {

@@ -1,5 +1,7 @@
 import type { NativeDetokenizer, NativeSampling, NativeTokenizer, SequenceSpec, StepResult } from '../native.js'
 import { Finish } from '../native.js'
+import { publish } from '../diagnostics.js'
+import type { RequestMessage } from '../diagnostics.js'
 import type { ProbeView, RequestView } from '../policy/types.js'
 import { cacheMiss } from './miss.js'
 import type { CacheMiss, MissFields } from './miss.js'
@@ -43,6 +45,8 @@ export interface GenerationResponse {
 
 export interface RequestInit {
   id: number
+  /** `engine` of the messages about it. */
+  engine: string
   tokens: Int32Array
   maxTokens: number
   sampling: NativeSampling
@@ -149,6 +153,12 @@ export class Request {
     }
   }
 
+  /** What every message about it begins with. */
+  message(): RequestMessage {
+    const { engine, session, tenant } = this.init
+    return { engine, request: this.id, session, tenant }
+  }
+
   /** Takes part in steps from `now` on, with the KV of so many tokens found. */
   start(now: number, cached: number): void {
     this.view.started = true
@@ -163,6 +173,7 @@ export class Request {
     this.view.computed = 0
     this.view.probe = undefined
     this.preemptions += 1
+    publish('agentinfer:request:preempt', () => ({ ...this.message(), preemptions: this.preemptions }))
   }
 
   get cachedTokens(): number {
@@ -199,7 +210,7 @@ export class Request {
   emit(emission: Emission, now: number): boolean {
     if (this.ended !== 'no') return false
     if (this.#firstTokenAt !== 0) this.speculation.step(emission.tokens.length)
-    else if (emission.tokens.length > 0) this.#firstTokenAt = now
+    else if (emission.tokens.length > 0) this.#first(now)
     // A stop id ends the output and is not part of it.
     const shown = emission.finish === Finish.stop ? emission.tokens.subarray(0, -1) : emission.tokens
     if (emission.finish === Finish.stop) this.#endToken = emission.tokens.at(-1)
@@ -222,6 +233,16 @@ export class Request {
     return stopped && emission.finish === Finish.none
   }
 
+  #first(now: number): void {
+    this.#firstTokenAt = now
+    publish('agentinfer:request:first-token', () => ({
+      ...this.message(),
+      queued: this.#startedAt - this.init.createdAt,
+      prefill: now - this.#startedAt,
+      cachedTokens: this.cachedTokens,
+    }))
+  }
+
   #readable(tokens: Int32Array): Int32Array {
     const { pieces } = this.init
     return tokens.every((id) => id < pieces) ? tokens : tokens.filter((id) => id < pieces)
@@ -235,6 +256,10 @@ export class Request {
     } finally {
       this.init.stream.end(response) // whoever waits for it must never hang
     }
+    publish('agentinfer:request:end', () => {
+      const { usage, timings, speculation, preemptions } = response
+      return { ...this.message(), finishReason, usage, timings, speculation, preemptions }
+    })
   }
 
   #end(how: FinishReason | 'failed'): void {
@@ -279,6 +304,7 @@ export class Request {
     } finally {
       this.init.stream.fail(error)
     }
+    publish('agentinfer:request:error', () => ({ ...this.message(), error }))
   }
 }
 

@@ -162,6 +162,8 @@ export class Session implements Disposable {
       tenant: this.tenant,
       session: this.id,
       priority: this.priority,
+      run: this.run,
+      role: this.role,
       drafting: { inSession: true },
       onEnd: (request: Request) => {
         if (append) this.#keep(opening, request)
@@ -214,7 +216,7 @@ export class Session implements Disposable {
       // The token that comes with the last logits is not kept.
       const stream = this.#host.intake.start(
         { ...parseOptions(sessionGenerateSchema, { maxTokens: 1, sampling: { temperature: 0 }, speculation: 'off' }, 'prefill'), priority, signal: stop },
-        { tenant: this.tenant, session: this.id, onEnd },
+        { tenant: this.tenant, session: this.id, run: this.run, role: this.role, onEnd },
         async () => tokens.slice(),
       )
       await stream.response

@@ -1,6 +1,7 @@
 // The CPU backend's products and attention beside the machine's limits, measured in the same run,
 // interleaved.
-//   kernels_bench [--threads N] [--isa NAME] [--samples N] [--json]
+//   kernels_bench [--threads N] [--isa NAME] [--samples N] [--only TEXT] [--json]
+// --only: of the products and attention, those whose names contain TEXT.
 // Weights of several layers are cycled through, so that products of few rows stream from memory as a real
 // model's do.
 
@@ -25,7 +26,7 @@ namespace {
 
 struct Options {
   int threads = 0;
-  std::string isa;
+  std::string isa, only;
   int samples = 9;
   bool json = false;
 };
@@ -168,6 +169,8 @@ Options parse(int argc, char** argv) {
       options.threads = std::atoi(value), ++i;
     else if (flag == "--isa")
       options.isa = value, ++i;
+    else if (flag == "--only")
+      options.only = value, ++i;
     else if (flag == "--samples")
       options.samples = std::max(1, std::atoi(value)), ++i;
     else
@@ -243,6 +246,10 @@ void run(const Options& options) {
                     },
                     kFma});
 
+  constexpr int kLimits = 6;
+  rows.erase(std::remove_if(rows.begin() + kLimits, rows.end(),
+                            [&](const Row& row) { return row.name.find(options.only) == std::string::npos; }),
+             rows.end());
   for (int sample = 0; sample < options.samples; ++sample)
     for (Row& row : rows) row.values.push_back(row.measure());
   print(rows, *backend, options.json);

@@ -17,7 +17,6 @@
 namespace agentinfer {
 namespace {
 
-constexpr int kTasksPerThread = 16;        // of a matrix product: enough to even out a thread that is held up
 constexpr int kOnePassRows = 6;            // up to so many, kernels pass over the columns of a panel once
 constexpr int64_t kInlineElements = 8192;  // row-wise work below this is not worth handing out
 
@@ -43,7 +42,7 @@ class CpuBackendImpl final : public CpuBackend {
   int threads() const override { return pool_.size(); }
 
   std::unique_ptr<Linear> make_linear(const LinearSource& source) override {
-    return std::make_unique<CpuLinear>(pack(source, pool_));
+    return std::make_unique<CpuLinear>(pack(source, pool_, weights_));
   }
 
   std::unique_ptr<Vector> make_vector(const Slice& source) override {
@@ -274,15 +273,22 @@ class CpuBackendImpl final : public CpuBackend {
     });
   }
 
-  // Splits the panels of a product into tasks: body(first panel, panels, worker). Few rows: small tasks, to
-  // share the memory's bandwidth to the end. More: runs of panels, since a thread that passes over a panel
-  // several times fetches the next one meanwhile, and uses each block of rows again while it is in cache.
+  // Splits the panels of a product into runs: body(first panel, panels, worker). A run is a share of what is
+  // left, so the first ones are long and stream from memory without a break, and the last ones are short, so
+  // that all threads end together. With more rows than one pass takes no run is below four panels: a thread
+  // that passes over a panel several times fetches the next one meanwhile, and uses each block of rows again
+  // while it is in cache.
   template <typename Body>
   void for_panels(int64_t panels, int count, const Body& body) {
     const int64_t least = count <= kOnePassRows ? 1 : 4;
-    const int64_t tasks = std::clamp<int64_t>(panels / least, 1, int64_t{kTasksPerThread} * pool_.size());
-    pool_.parallel_for(static_cast<int>(tasks), [&](int64_t task, int worker) {
-      const int64_t first = panels * task / tasks, end = panels * (task + 1) / tasks;
+    runs_.clear();
+    for (int64_t first = 0; first < panels; first = runs_.back().second) {
+      const int64_t share = (panels - first) / (2 * pool_.size());
+      runs_.emplace_back(first, std::min(panels, first + std::max(share, least)));
+    }
+    const int runs = static_cast<int>(runs_.size());
+    pool_.parallel_for(runs, [&](int64_t task, int worker) {
+      const auto [first, end] = runs_[static_cast<size_t>(runs - 1 - task)];  // the pool counts down
       body(first, end - first, worker);
     });
   }
@@ -377,7 +383,9 @@ class CpuBackendImpl final : public CpuBackend {
   const Kernels kernels_;
   const std::string isa_;
   ThreadPool pool_;
-  Memory convert_;  // one block of a panel as f32 for each worker
+  Arena weights_;
+  std::vector<std::pair<int64_t, int64_t>> runs_;  // of the product in progress: [first panel, end)
+  Memory convert_;                                 // one block of a panel as f32 for each worker
   AttentionShape shape_;
   std::vector<float> inv_freq_;
   Memory cos_, sin_;  // [rows of the step][head_dim / 2]

@@ -151,7 +151,7 @@ void pack_panels(PackedWeights& packed, ThreadPool& pool, const PackPanel& pack_
 
 }  // namespace
 
-PackedWeights pack(const LinearSource& source, ThreadPool& pool) {
+PackedWeights pack(const LinearSource& source, ThreadPool& pool, Arena& arena) {
   check_source(source);
   PackedWeights packed;
   packed.format = source.format;
@@ -162,15 +162,15 @@ PackedWeights pack(const LinearSource& source, ThreadPool& pool) {
          " products may overflow, at most ", kMaxInt8Columns, " are supported");
   packed.panels = (packed.columns + kPanelColumns - 1) / kPanelColumns;
   const auto padded = static_cast<size_t>(packed.panels * kPanelColumns);
-  packed.bias = Memory(padded * sizeof(float), source.name);
+  packed.bias = arena.take(padded * sizeof(float), source.name);
   pack_bias(source, packed);
   if (source.format == WeightFormat::kBF16) {
-    packed.weights = Memory(padded * static_cast<size_t>(packed.k) * 2, source.name);
+    packed.weights = arena.take(padded * static_cast<size_t>(packed.k) * 2, source.name);
     pack_panels(packed, pool, [&](int64_t panel) { pack_bf16_panel(source, panel, packed); });
   } else {
-    packed.weights = Memory(padded * static_cast<size_t>(packed.k4()) * 4, source.name);
-    packed.scale = Memory(padded * sizeof(float), source.name);
-    packed.column_sum = Memory(padded * sizeof(int32_t), source.name);
+    packed.weights = arena.take(padded * static_cast<size_t>(packed.k4()) * 4, source.name);
+    packed.scale = arena.take(padded * sizeof(float), source.name);
+    packed.column_sum = arena.take(padded * sizeof(int32_t), source.name);
     pack_panels(packed, pool, [&](int64_t panel) { pack_int8_panel(source, panel, packed); });
   }
   return packed;

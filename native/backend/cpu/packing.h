@@ -20,8 +20,8 @@ struct PackedWeights {
   size_t bytes() const { return weights.bytes() + bias.bytes() + scale.bytes() + column_sum.bytes(); }
 };
 
-// Throws kOutOfMemory; kModelInvalid for a weight that is not finite where it must be quantised (names tensor
-// and row); kInvalidArgument for a source that contradicts itself.
-PackedWeights pack(const LinearSource& source, ThreadPool& pool);
+// Takes its memory from `arena`. Throws kOutOfMemory; kModelInvalid for a weight that is not finite where it
+// must be quantised (names tensor and row); kInvalidArgument for a source that contradicts itself.
+PackedWeights pack(const LinearSource& source, ThreadPool& pool, Arena& arena);
 
 }  // namespace agentinfer
