@@ -14,7 +14,8 @@ function run(command, args, stdio) {
   process.exit(status ?? 1)
 }
 
-if (!existsSync(`${root}/dist/esm/index.js`) || !existsSync(`${root}/build/Release/agentinfer.node`)) {
+const missing = ['dist/esm/index.js', 'build/Release/agentinfer.node'].filter((file) => existsSync(root + file) !== true)
+if (missing.length > 0) {
   process.stdout.write('building agentinfer, which takes some minutes once\n')
   run('npm', ['run', '--silent', 'prepare'], 'inherit')
 }
