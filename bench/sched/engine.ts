@@ -189,7 +189,7 @@ export class SimEngine {
 
   #match(request: SimRequest): Match {
     if (request.match === undefined || request.matchVersion !== this.pool.version) {
-      request.match = this.pool.match(request.context, request.known - 1)
+      request.match = this.pool.match(request.context, request.known - 1, request.match)
       request.matchVersion = this.pool.version
     }
     return request.match
