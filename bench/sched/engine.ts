@@ -301,7 +301,8 @@ export class SimEngine {
 
   /** How many equal steps to run at once. */
   #together(joined: readonly { request: SimRequest }[], now: number, one: number, horizon: number): number {
-    const { blockSize } = this.spec
+    const { blockSize, costs } = this.spec
+    if (costs.varies === true) return 1
     let running = 0
     for (const request of this.requests.values()) if (request.started) running += 1
     if (joined.length !== running) return 1
