@@ -252,8 +252,10 @@ async function compression(report: Report, traces: (round: number) => readonly T
         report.progress(`compression ${kind}, KV ${room}, round ${round + 1}`)
         const all = traces(round)
         const size = all.reduce((sum, trace) => sum + roughTokens(trace), 0)
-        const kvTokens = Math.ceil(Math.max(0.5 * size, 2 * Math.max(...all.map(roughTokens))) * (room === 'plenty' ? 8 : 1))
-        const engine = await Engine.open({ model: shapedModel(shape), threads, maxContext: 65536, kvTokens, scheduler: 'agent-sched' })
+        // A pool holds at least one full context.
+        const maxContext = 2 * Math.max(...all.map(roughTokens))
+        const kvTokens = Math.ceil(Math.max(0.5 * size, maxContext) * (room === 'plenty' ? 8 : 1))
+        const engine = await Engine.open({ model: shapedModel(shape), threads, maxContext, kvTokens, scheduler: 'agent-sched' })
         const history = histories[kind]
         const compress: AgentCompressOptions = {
           observations: false,
