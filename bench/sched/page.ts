@@ -25,7 +25,7 @@ export function writePage(file: string, comparisons: readonly Comparison[], rows
 }
 
 /** The minified builds of vega, vega-lite and vega-embed; each sets a global. */
-function scripts(): string {
+export function scripts(): string {
   return ['vega', 'vega-lite', 'vega-embed']
     .map((name) => {
       const entry = fileURLToPath(import.meta.resolve(name))
@@ -148,6 +148,6 @@ plots.forEach((spec, i) => vegaEmbed('#plot' + i, spec, { actions: false }))
 `
 }
 
-function text(value: string): string {
+export function text(value: string): string {
   return value.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 }
