@@ -26,7 +26,7 @@ export const options = {
   'no-peer': { type: 'boolean', default: false },
 } as const
 
-const generation = { ignoreEos: true, sampling: { temperature: 0 } }
+const generation = { ignoreEos: true, sampling: { temperature: 0 }, speculation: 'off' } as const
 
 // ---- batched decode -----------------------------------------------------------------------------------------
 
