@@ -1,9 +1,10 @@
 /** The tables as one page that needs nothing else, with a plot for each. */
 import { writeFileSync } from 'node:fs'
 
+import { page, text } from '../plots.js'
+import type { Plot, Spec } from '../plots.js'
 import { figure } from '../report.js'
 import type { Row } from '../report.js'
-import { scripts, text } from '../sched/page.js'
 import type { Estimate } from '../sched/statistics.js'
 import type { Result } from './run.js'
 import { accuracy, rate } from './tables.js'
@@ -28,8 +29,6 @@ export function textTable(result: Result): string {
   return [`${table.number}. ${table.title} (the paper's ${table.source}). ${table.about}`, ...rows].join('\n')
 }
 
-type Spec = Readonly<Record<string, unknown>>
-
 /** Speed against accuracy, with intervals. */
 function plot(result: Result): Spec {
   const { table } = result
@@ -45,7 +44,6 @@ function plot(result: Result): Spec {
   const y = { field: 'accuracy', type: 'quantitative', title: 'accuracy, %', scale: { zero: false } }
   const color = { field: 'whose', type: 'nominal', legend: null, scale: { domain: ['other', 'paper', 'ours'], range: ['#678', '#27c', '#d62'] } }
   return {
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     data: { values }, width: 640, height: 300,
     layer: [
       { mark: { type: 'rule' }, encoding: { x: { ...x, field: 'slow' }, x2: { field: 'fast' }, y, color } },
@@ -78,20 +76,9 @@ ${lines.join('\n')}</table><div id="plot${i}"></div>`
   })
   const judged = rows.map(
     (row) =>
-      `<tr class="${row.holds === undefined ? '' : row.holds ? 'holds' : 'misses'}"><th>${text(row.name)}</th><td>${figure(row.value)} ${text(row.unit)}</td><td>${row.spread === undefined ? '' : `${figure(row.spread[0])} to ${figure(row.spread[1])}`}</td><td>${row.target === undefined ? '' : `${row.better === 'lower' ? '≤' : '≥'} ${figure(row.target)}`}</td><td>${row.holds === undefined ? '' : row.holds ? 'holds' : 'misses'}</td></tr>`,
+      `<tr class="${row.holds === undefined ? '' : row.holds ? 'holds' : 'misses'}"><th>${text(row.name)}</th><td>${figure(row.value)} ${text(row.unit)}</td><td>${row.spread === undefined ? '' : `${figure(row.spread[0])} to ${figure(row.spread[1])}`}</td><td>${row.target === undefined ? '' : `${row.better === 'lower' ? '≤' : '≥'} ${figure(row.target)}`}</td><td class="verdict">${row.holds === undefined ? '' : row.holds ? 'holds' : 'misses'}</td></tr>`,
   )
-  writeFileSync(file, `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>AgentInfer's tables in the research world</title>
-<style>
-body { font: 14px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 0.5em 0 1.5em; font-variant-numeric: tabular-nums }
-th, td { padding: 2px 8px; text-align: right; border-bottom: 1px solid #e4e4e4; font-weight: normal }
-th:first-child { text-align: left }
-.ours { background: #fdf0e8 } .paper { background: #eaf1fb } .holds td:nth-child(5) { color: #080 } .misses td:nth-child(5) { color: #b00 }
-</style>
-${scripts()}
-</head><body>
-<h1>AgentInfer's tables in the research world</h1>
+  const body = `<h1>AgentInfer's tables in the research world</h1>
 <p>${text(head.machine)}; ${head.date}; seeds ${head.seeds.join(', ')}, each with ${head.questions} questions or more of the split that nothing was trained or tuned on.
 Means with 95 % intervals over seeds; speedups are of questions a minute, seed by seed. Ineffective tokens: put through either model, less one look
 at each token that the run's last turn had; that is, read again after eviction, read by the second model, written beside the run (verdicts, memories), or drafted
@@ -99,11 +86,7 @@ and refused.</p>
 <h2>Targets</h2>
 <table><tr><th></th><th>figure</th><th>interval</th><th>target</th><th></th></tr>
 ${judged.join('\n')}</table>
-${sections.join('\n')}
-<script>
-const plots = ${JSON.stringify(results.map((result) => plot(result))).replaceAll('<', String.raw`\u003c`)}
-plots.forEach((spec, i) => vegaEmbed('#plot' + i, spec, { actions: false }))
-</script>
-</body></html>
-`)
+${sections.join('\n')}`
+  const plots: Plot[] = results.map((result) => ({ title: result.table.title, about: result.table.about, spec: plot(result) }))
+  writeFileSync(file, page("AgentInfer's tables in the research world", body, plots))
 }
