@@ -18,6 +18,8 @@ test('the tarball holds the built package and nothing else', () => {
     /^package\.json$/,
     /^README\.md$/,
     /^LICENSE$/,
+    /^CHANGELOG\.md$/,
+    /^llms\.txt$/,
     /^dist\/esm\/([a-z0-9_]+\/)*[a-z0-9_]+\.(js|cjs|d\.ts|d\.cts)$/,
     /^dist\/cjs\/([a-z0-9_]+\/)*[a-z0-9_]+\.(js|cjs|d\.ts|d\.cts)$/,
     /^dist\/cjs\/package\.json$/,
