@@ -1,5 +1,5 @@
 /**
- * npm run bench -- <case> [options] [--json FILE]
+ * npm run bench -- <case> [--device npu:0] [options] [--json FILE]
  *
  * Runs a case in a process of its own, prints its rows as they come, and at the end one table. `<case> --help` lists the case's options.
  */
@@ -25,14 +25,14 @@ function caseNames(): string[] {
 async function main(): Promise<void> {
   const [name, ...args] = process.argv.slice(2)
   if (name === undefined || !caseNames().includes(name)) {
-    process.stderr.write(`usage: npm run bench -- <case> [options] [--json FILE]\ncases: ${caseNames().join(', ')}\n`)
+    process.stderr.write(`usage: npm run bench -- <case> [--device npu:0] [options] [--json FILE]\ncases: ${caseNames().join(', ')}\n`)
     process.exitCode = 2
     return
   }
   const { options, description } = (await import(path.join(casesFolder, `${name}.js`))) as CaseModule
-  const { values } = parseArgs({ args, options: { ...options, json: { type: 'string' }, help: { type: 'boolean' } } })
+  const { values } = parseArgs({ args, options: { ...options, device: { type: 'string', default: 'cpu' }, json: { type: 'string' }, help: { type: 'boolean' } } })
   if (values.help === true) {
-    process.stdout.write(`${description}\noptions: ${[...Object.keys(options), 'json'].map((key) => `--${key}`).join(' ')}\n`)
+    process.stdout.write(`${description}\noptions: ${[...Object.keys(options), 'device', 'json'].map((key) => `--${key}`).join(' ')}\n`)
     return
   }
   const { json, ...rest } = values
@@ -44,7 +44,9 @@ async function main(): Promise<void> {
 function runCase(name: string, values: Record<string, unknown>): Promise<Row[]> {
   const rows: Row[] = []
   const interactive = process.stderr.isTTY
-  const child = fork(fileURLToPath(new URL('case_process.js', import.meta.url)), [name, JSON.stringify(values)])
+  const child = fork(fileURLToPath(new URL('case_process.js', import.meta.url)), [name, JSON.stringify(values)], {
+    env: { ...process.env, AGENTINFER_BENCH_DEVICE: String(values['device']) },
+  })
   child.on('message', (message: CaseMessage) => {
     if (interactive) process.stderr.write('\r\x1b[K')
     if (message.kind === 'progress') {

@@ -10,6 +10,7 @@ import { z } from 'zod'
 import { Agent, Engine, defineTool } from 'agentinfer'
 import type { AgentCompressOptions, AgentEvent, AgentOptions, HistoryRule, RouteName, RunRecord, Tool } from 'agentinfer'
 
+import { device } from '../device.js'
 import { Script, forcedEngine } from '../forced_engine.js'
 import { shapedModel } from '../model_shapes.js'
 import type { ModelShapeName } from '../model_shapes.js'
@@ -253,7 +254,7 @@ async function compression(report: Report, traces: (round: number) => readonly T
         const all = traces(round)
         const size = all.reduce((sum, trace) => sum + roughTokens(trace), 0)
         const kvTokens = Math.ceil(Math.max(0.5 * size, 2 * Math.max(...all.map(roughTokens))) * (room === 'plenty' ? 8 : 1))
-        const engine = await Engine.open({ model: shapedModel(shape), threads, maxContext: 65536, kvTokens, scheduler: 'agent-sched' })
+        const engine = await Engine.open({ model: shapedModel(shape), device, threads, maxContext: 65536, kvTokens, scheduler: 'agent-sched' })
         const history = histories[kind]
         const compress: AgentCompressOptions = {
           observations: false,
@@ -295,7 +296,7 @@ export async function run(report: Report, values: Record<string, string | boolea
   const [rounds, turns, latency, threads] = [number('rounds'), number('turns'), number('latency'), number('threads')]
   const { only, trace } = values
   const wanted = (part: string): boolean => only === undefined || only === part
-  const open = (shape: ModelShapeName) => Engine.open({ model: shapedModel(shape), threads, maxContext: 65536, kvTokens: 131072 })
+  const open = (shape: ModelShapeName) => Engine.open({ model: shapedModel(shape), device, threads, maxContext: 65536, kvTokens: 131072 })
   if (wanted('overhead')) await overhead(report, rounds)
   if (['overhead', 'switch', 'route', 'filter'].some(wanted)) {
     const engines: Engines = { small: await open(values['small'] as ModelShapeName), large: await open(values['large'] as ModelShapeName) }

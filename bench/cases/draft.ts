@@ -11,6 +11,7 @@ import path from 'node:path'
 import { Engine } from 'agentinfer'
 import type { DraftContext, GenerateOptions, SpeculationUsage } from 'agentinfer'
 
+import { cpuOnly, device } from '../device.js'
 import { MergedThree, PromptLookup, SuffixCounts, SuffixTree } from '../draft/policies.js'
 import type { DraftPolicy } from '../draft/policies.js'
 import { agentTraces, randomText } from '../draft/trace.js'
@@ -47,11 +48,11 @@ export async function run(report: Report, values: Values): Promise<void> {
 function openEngine(values: Values, model: ModelShapeName, maxContext: number): Promise<Engine> {
   return Engine.open({
     model: shapedModel(model),
-    device: 'cpu',
+    device,
     threads: Number(values.threads),
     maxContext,
     kvTokens: Math.max(65536, 2 * maxContext),
-    blockSize: 32,
+    ...cpuOnly({ blockSize: 32 }),
   })
 }
 

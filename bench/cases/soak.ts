@@ -2,6 +2,7 @@
 import { Engine } from 'agentinfer'
 import type { SchedulerName } from 'agentinfer'
 
+import { cpuOnly, device } from '../device.js'
 import { modelShapes, shapedModel } from '../model_shapes.js'
 import { Random } from '../random.js'
 import type { Report } from '../report.js'
@@ -37,8 +38,8 @@ export async function run(report: Report, values: { minutes: string; threads: st
   const minutes = Number(values.minutes)
   // A pool that holds five contexts, a host tier of as much: everything is evicted, preempted and brought back.
   const engine = await Engine.open({
-    model: shapedModel('tiny'), threads: Number(values.threads), scheduler: values.scheduler as SchedulerName, maxContext,
-    kvTokens: 5 * maxContext, hostKvBytes: 2 ** 20, blockSize: 16, maxSequences: 16, maxBatchTokens: 128, maxQueue: 16,
+    model: shapedModel('tiny'), device, threads: Number(values.threads), scheduler: values.scheduler as SchedulerName, maxContext,
+    kvTokens: 5 * maxContext, hostKvBytes: 2 ** 20, ...cpuOnly({ blockSize: 16 }), maxSequences: 16, maxBatchTokens: 128, maxQueue: 16,
   })
   const start = performance.now()
   const elapsed = (): number => (performance.now() - start) / 60_000
