@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import type { ParseArgsConfig } from 'node:util'
 
 import { Report } from './report.js'
-import type { Row } from './report.js'
+import type { About, Row } from './report.js'
 
 export type CaseValues = Record<string, string | boolean | undefined>
 
@@ -14,14 +14,16 @@ export interface CaseModule {
   run(report: Report, values: CaseValues): Promise<void>
 }
 
-export type CaseMessage = { kind: 'row'; row: Row } | { kind: 'progress'; text: string }
+export type CaseMessage = { kind: 'row'; row: Row } | { kind: 'progress'; text: string } | { kind: 'about'; about: About }
 
 async function main(name: string, values: CaseValues): Promise<void> {
   const send = (message: CaseMessage): void => void process.send?.(message)
   const report = new Report(
     (row) => send({ kind: 'row', row }),
     (text) => send({ kind: 'progress', text }),
+    (about) => send({ kind: 'about', about }),
   )
+  if (typeof values['device'] === 'string') process.env['AGENTINFER_BENCH_DEVICE'] = values['device']
   const module = (await import(new URL(`cases/${name}.js`, import.meta.url).href)) as CaseModule
   await module.run(report, values)
   process.disconnect()

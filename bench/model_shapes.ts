@@ -85,10 +85,22 @@ export function shapedModel(name: ModelShapeName): string {
   mkdirSync(partial, { recursive: true })
   writeFileSync(path.join(partial, 'config.json'), JSON.stringify(config(shape), null, 2))
   writeSafetensors(path.join(partial, 'model.safetensors'), tensors(shape))
-  const fixture = fileURLToPath(new URL('../../test/fixtures/checkpoints/pangu/', import.meta.url))
-  for (const file of ['tokenizer.model', 'tokenizer_config.json']) copyFileSync(path.join(fixture, file), path.join(partial, file))
+  for (const file of ['tokenizer.model', 'tokenizer_config.json']) copyFileSync(path.join(tokenizerFolder(), file), path.join(partial, file))
   renameSync(partial, folder)
   return folder
+}
+
+/** Copied beside the compiled code (bench/assets.mjs); the sources themselves find it among the tests. */
+function tokenizerFolder(): string {
+  const copied = fileURLToPath(new URL('tokenizer', import.meta.url))
+  return existsSync(copied) ? copied : fileURLToPath(new URL('../test/fixtures/checkpoints/pangu', import.meta.url))
+}
+
+/** A checkpoint's folder: that of a shape by its name, or the folder itself. */
+export function modelFolder(model: string): string {
+  if (model in modelShapes) return shapedModel(model as ModelShapeName)
+  if (existsSync(path.join(model, 'config.json'))) return model
+  throw new Error(`model '${model}': expected a checkpoint's folder, or one of ${Object.keys(modelShapes).join(', ')} (random weights)`)
 }
 
 function config(shape: ModelShape): object {

@@ -1,5 +1,6 @@
 /** The native micro-benchmarks (bench/native): built on first use in build/bench, run in processes of their own. */
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -9,6 +10,11 @@ import type { Report, Row } from './report.js'
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const folder = path.join(root, 'build/bench')
+
+/** Whether there is something to build: a package has no C++ sources. */
+export function hasSources(): boolean {
+  return existsSync(path.join(root, 'CMakeLists.txt'))
+}
 
 /** The rows of `name`, such as `kv_bench`; `args` beside `--json`. Their targets are upper bounds. */
 export async function nativeBench(report: Report, name: string, args: readonly string[] = []): Promise<Row[]> {

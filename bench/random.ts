@@ -25,6 +25,22 @@ export class Random {
     return -Math.log(1 - this.next())
   }
 
+  /** Standard normal. */
+  normal(): number {
+    return Math.sqrt(2 * this.exponential()) * Math.cos(2 * Math.PI * this.next())
+  }
+
+  /** Mean 1, variance 1/shape: 1 is exponential, less comes in bursts. (Marsaglia and Tsang, 2000.) */
+  gamma(shape: number): number {
+    if (shape < 1) return this.gamma(shape + 1) * ((shape + 1) / shape) * (1 - this.next()) ** (1 / shape)
+    const d = shape - 1 / 3
+    for (;;) {
+      const x = this.normal()
+      const v = (1 + x / Math.sqrt(9 * d)) ** 3
+      if (v > 0 && Math.log(1 - this.next()) < x * x / 2 + d * (1 - v + Math.log(v))) return (d * v) / shape
+    }
+  }
+
   tokens(count: number, vocabulary: number): number[] {
     return Array.from({ length: count }, () => this.integer(10, vocabulary - 1))
   }

@@ -16,16 +16,28 @@ export interface Row {
   /** Not measured: computed from a model. */
   modelled?: boolean
   note?: string
+  /** Rows of one plot, line by line. */
+  plot?: { readonly title: string; readonly xTitle: string; readonly x: number; readonly line: string }
 }
+
+/** What was measured: facts about models and devices, by name. */
+export type About = Readonly<Record<string, unknown>>
 
 export class Report {
   readonly rows: Row[] = []
   readonly #onRow: (row: Row) => void
   readonly #onProgress: (text: string) => void
+  readonly #onAbout: (about: About) => void
 
-  constructor(onRow: (row: Row) => void, onProgress: (text: string) => void) {
+  constructor(onRow: (row: Row) => void, onProgress: (text: string) => void, onAbout: (about: About) => void = () => undefined) {
     this.#onRow = onRow
     this.#onProgress = onProgress
+    this.#onAbout = onAbout
+  }
+
+  /** For the record of the run; later facts of a name replace earlier ones. */
+  about(facts: About): void {
+    this.#onAbout(facts)
   }
 
   add(row: Row): void {
@@ -69,18 +81,27 @@ export function figure(value: number): string {
 const headings = ['', 'figure', 'unit', 'spread', 'limit', 'target', '', '']
 
 export function formatTable(rows: readonly Row[]): string {
-  const cells = [headings, ...rows.map(rowCells)]
-  const widths = headings.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)))
+  return formatCells([headings, ...rows.map(rowCells)], new Set([1]))
+}
+
+/** Columns side by side, those in `right` aligned to the right; empty ones are left out. */
+export function formatCells(cells: readonly (readonly string[])[], right: ReadonlySet<number>): string {
+  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)))
   const shown = widths.map((width, column) => width > 0 || column === 0)
   return cells
     .map((row) =>
       row
-        .map((cell, column) => (column === 1 ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+        .map((cell, column) => (right.has(column) ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
         .filter((_, column) => shown[column])
         .join('  ')
         .trimEnd(),
     )
     .join('\n')
+}
+
+/** How much of what the machine allows was reached; 1: all of it. */
+export function shareOfLimit(value: number, limit: number, better: Row['better']): number {
+  return better === 'lower' ? limit / value : value / limit
 }
 
 function rowCells(row: Row): string[] {
@@ -90,7 +111,7 @@ function rowCells(row: Row): string[] {
     figure(row.value),
     row.unit,
     row.spread === undefined ? '' : `${figure(row.spread[0])}..${figure(row.spread[1])}`,
-    row.limit === undefined ? '' : `${figure(row.limit)} (${figure((100 * row.value) / row.limit)} %)`,
+    row.limit === undefined ? '' : `${figure(row.limit)} (${figure(100 * shareOfLimit(row.value, row.limit, row.better))} %)`,
     row.target === undefined ? '' : `${compare} ${figure(row.target)}`,
     row.holds === undefined ? '' : row.holds ? 'holds' : 'misses',
     [row.modelled === true ? 'modelled' : '', row.note ?? ''].filter(Boolean).join('; '),

@@ -1,20 +1,33 @@
 /**
- * npm run bench -- <case> [--device npu:0] [options] [--json FILE]
+ * npm run bench -- <case> [options] [--json FILE] [--html FILE] [--compare FILE], and `agentinfer bench` of the package.
  *
  * Runs a case in a process of its own, prints its rows as they come, and at the end one table. `<case> --help` lists the case's options.
  */
-import { execFileSync, fork } from 'node:child_process'
-import { readdirSync, writeFileSync } from 'node:fs'
-import os from 'node:os'
+import { fork } from 'node:child_process'
+import { readdirSync, realpathSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 
-import { figure, formatTable } from './report.js'
-import type { Row } from './report.js'
 import type { CaseMessage, CaseModule } from './case_process.js'
+import { changes, differences, formatChanges } from './compare.js'
+import { environment, readDocument } from './document.js'
+import type { BenchDocument } from './document.js'
+import { figure, formatTable } from './report.js'
+import type { About, Row } from './report.js'
+import { resultPage } from './result_page.js'
 
 const casesFolder = fileURLToPath(new URL('cases', import.meta.url))
+
+const outputs = {
+  /** Everything, for programs and for --compare. */
+  json: { type: 'string' },
+  /** One page with plots. */
+  html: { type: 'string' },
+  /** What an earlier run wrote with --json. */
+  compare: { type: 'string' },
+  help: { type: 'boolean' },
+} as const
 
 function caseNames(): string[] {
   return readdirSync(casesFolder)
@@ -22,35 +35,63 @@ function caseNames(): string[] {
     .map((file) => file.slice(0, -3))
 }
 
-async function main(): Promise<void> {
-  const [name, ...args] = process.argv.slice(2)
-  if (name === undefined || !caseNames().includes(name)) {
-    process.stderr.write(`usage: npm run bench -- <case> [--device npu:0] [options] [--json FILE]\ncases: ${caseNames().join(', ')}\n`)
-    process.exitCode = 2
-    return
-  }
-  const { options, description } = (await import(path.join(casesFolder, `${name}.js`))) as CaseModule
-  const { values } = parseArgs({ args, options: { ...options, device: { type: 'string', default: 'cpu' }, json: { type: 'string' }, help: { type: 'boolean' } } })
-  if (values.help === true) {
-    process.stdout.write(`${description}\noptions: ${[...Object.keys(options), 'device', 'json'].map((key) => `--${key}`).join(' ')}\n`)
-    return
-  }
-  const { json, ...rest } = values
-  const rows = await runCase(name, rest)
-  process.stdout.write(`\n${formatTable(rows)}\n`)
-  if (typeof json === 'string') writeFileSync(json, `${JSON.stringify(document(name, rest, rows), null, 2)}\n`)
+async function caseModule(name: string): Promise<CaseModule> {
+  return (await import(pathToFileURL(path.join(casesFolder, `${name}.js`)).href)) as CaseModule
 }
 
-function runCase(name: string, values: Record<string, unknown>): Promise<Row[]> {
+/** Returns the exit code. `command`: how it was called, for its help. */
+export async function runBench(argv: readonly string[], command: string): Promise<number> {
+  const [name, ...args] = argv
+  if (name === undefined || !caseNames().includes(name)) {
+    const asked = name === undefined || name === '--help' || name === '-h'
+    ;(asked ? process.stdout : process.stderr).write(`${asked ? '' : `there is no case '${name}'\n`}${await usage(command)}`)
+    return asked && name !== undefined ? 0 : 2
+  }
+  const { options, description } = await caseModule(name)
+  const { values } = parseArgs({ args, options: { ...options, ...outputs } })
+  if (values.help === true) {
+    process.stdout.write(`${description}\n\noptions:\n${optionLines({ ...options, ...outputs })}`)
+    return 0
+  }
+  const { json, html, compare, ...rest } = values as Record<string, string | boolean | undefined>
+  const before = typeof compare === 'string' ? readDocument(compare) : undefined
+  const { rows, about } = await runCase(name, rest)
+  process.stdout.write(`\n${formatTable(rows)}\n`)
+  const document: BenchDocument = { version: 1, case: name, date: new Date().toISOString(), environment: environment(), options: rest, about, rows }
+  const compared = before === undefined ? undefined : { file: String(compare), changes: changes(before, rows), differences: differences(before, document) }
+  if (compared !== undefined) process.stdout.write(`\n${formatChanges(compared.changes, compared.differences)}\n`)
+  if (typeof json === 'string') writeFileSync(json, `${JSON.stringify(document, null, 2)}\n`)
+  if (typeof html === 'string') writeFileSync(html, resultPage(document, compared))
+  return 0
+}
+
+async function usage(command: string): Promise<string> {
+  const lines = await Promise.all(caseNames().map(async (name) => `  ${name.padEnd(14)}${(await caseModule(name)).description}\n`))
+  return `usage: ${command} <case> [options] [--json FILE] [--html FILE] [--compare OLD.json]\n\ncases (<case> --help lists options):\n${lines.join('')}`
+}
+
+function optionLines(options: CaseModule['options']): string {
+  return Object.entries(options)
+    .map(([name, { type, default: usual }]) => {
+      const shown = type === 'boolean' || usual === undefined ? '' : usual === '' ? '' : `  default: ${String(usual)}`
+      return `  --${name}${type === 'boolean' ? '' : ' <value>'}${shown}\n`
+    })
+    .join('')
+}
+
+function runCase(name: string, values: Record<string, unknown>): Promise<{ rows: Row[]; about: About }> {
   const rows: Row[] = []
+  let about: About = {}
   const interactive = process.stderr.isTTY
-  const child = fork(fileURLToPath(new URL('case_process.js', import.meta.url)), [name, JSON.stringify(values)], {
-    env: { ...process.env, AGENTINFER_BENCH_DEVICE: String(values['device']) },
-  })
+  const child = fork(fileURLToPath(new URL('case_process.js', import.meta.url)), [name, JSON.stringify(values)])
   child.on('message', (message: CaseMessage) => {
+    if (message.kind === 'about') {
+      about = { ...about, ...message.about }
+      return
+    }
     if (interactive) process.stderr.write('\r\x1b[K')
     if (message.kind === 'progress') {
-      if (interactive) process.stderr.write(message.text)
+      if (interactive) process.stderr.write(message.text.slice(0, (process.stderr.columns || 80) - 1))
       return
     }
     rows.push(message.row)
@@ -59,32 +100,17 @@ function runCase(name: string, values: Record<string, unknown>): Promise<Row[]> 
   return new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('exit', (code, signal) => {
-      if (code === 0) resolve(rows)
+      if (interactive) process.stderr.write('\r\x1b[K')
+      if (code === 0) resolve({ rows, about })
       else reject(new Error(`${name} ended with ${signal ?? `code ${code}`}`))
     })
   })
 }
 
-function document(name: string, options: Record<string, unknown>, rows: readonly Row[]): object {
-  const machine = {
-    cpu: os.cpus()[0]?.model ?? 'unknown',
-    cores: os.availableParallelism(),
-    memoryBytes: os.totalmem(),
-    platform: `${process.platform}-${process.arch}`,
-    node: process.versions.node,
-  }
-  return { case: name, commit: commit(), date: new Date().toISOString(), machine, options, rows }
-}
-
-function commit(): string {
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url))
   try {
-    return execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
-  } catch {
-    return 'unknown' // not a clone
+    process.exitCode = await runBench(process.argv.slice(2), 'npm run bench --')
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+    process.exitCode = 1
   }
-}
-
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
-})

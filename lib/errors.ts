@@ -21,6 +21,7 @@ export const errorCodes = [
   'ERR_SCHEDULER',
 ] as const
 
+/** One of `errorCodes`. */
 export type ErrorCode = (typeof errorCodes)[number]
 
 const brand = Symbol.for('agentinfer.error')
@@ -34,6 +35,7 @@ export class AgentInferError extends Error {
   /** Facts behind the error that a program may use, such as the memory plan of `ERR_OUT_OF_MEMORY`. */
   readonly details: Readonly<Record<string, unknown>> | undefined
 
+  /** `details`: facts that a program may use. */
   constructor(
     code: ErrorCode,
     message: string,
@@ -46,6 +48,7 @@ export class AgentInferError extends Error {
     Object.defineProperty(this, brand, { value: true })
   }
 
+  /** True for errors of any copy of this package, such as the one that `require` loaded. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     return typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[brand] === true
   }

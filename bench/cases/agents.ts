@@ -3,20 +3,17 @@
  * routing, the observation filter, and compression by no rule, the paper's and ours. Turns write what the trace says, by teacher
  * forcing through real engines with random weights; questions on the side are answered by the weights themselves.
  */
-import { readFileSync } from 'node:fs'
+import { Agent, Engine } from 'agentinfer'
+import type { AgentCompressOptions, AgentOptions, EngineOptions, HistoryRule, RouteName } from 'agentinfer'
 
-import { z } from 'zod'
-
-import { Agent, Engine, defineTool } from 'agentinfer'
-import type { AgentCompressOptions, AgentEvent, AgentOptions, HistoryRule, RouteName, RunRecord, Tool } from 'agentinfer'
-
-import { device } from '../device.js'
+import { madeTrace, recordedTrace, runTrace, toolsOf } from '../agent_traces.js'
+import type { Engines, Measured, Trace } from '../agent_traces.js'
 import { Script, forcedEngine } from '../forced_engine.js'
-import { shapedModel } from '../model_shapes.js'
-import type { ModelShapeName } from '../model_shapes.js'
+import { modelFolder } from '../model_shapes.js'
 import { nullEngine } from '../null_engine.js'
 import { median } from '../report.js'
 import type { Report } from '../report.js'
+import { describeModel } from '../target.js'
 
 export const description = 'agent layer: overhead per turn, switches with and without warm KV, routing, filter and compression on traces'
 export const options = {
@@ -24,119 +21,16 @@ export const options = {
   turns: { type: 'string', default: '16' },
   agents: { type: 'string', default: '4' },
   threads: { type: 'string', default: '2' },
+  /** The large model; a folder, or a shape with random weights. */
+  model: { type: 'string', default: '20m' },
   small: { type: 'string', default: 'tiny' },
-  large: { type: 'string', default: '20m' },
+  device: { type: 'string', default: 'cpu' },
   /** Milliseconds a tool takes. */
   latency: { type: 'string', default: '150' },
   /** A saved run (RunRecord as JSON) instead of the built-in trace. */
   trace: { type: 'string' },
   only: { type: 'string' },
 } as const
-
-/** What an agent did: its turns as they were written, and what its tools gave, in order. */
-interface Trace {
-  readonly question: string
-  readonly turns: readonly string[]
-  readonly values: readonly unknown[]
-}
-
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return state / 2 ** 32
-  }
-}
-
-/**
- * Shaped like deep research (arXiv 2512.18337, sections 2 and 4): searches of ten results and opened pages in turn, more than half of the
- * text from tools, a short thought before each call.
- */
-function madeTrace(turns: number, seed: number, pageWords = 150): Trace {
-  const draw = random(seed)
-  const words = 'harbour island record archive letter council railway bridge museum painter voyage garden treaty'.split(' ')
-  const say = (count: number): string => Array.from({ length: count }, () => words[Math.floor(draw() * words.length)]!).join(' ')
-  const texts: string[] = []
-  const values: unknown[] = []
-  for (let turn = 0; turn < turns; ++turn) {
-    const search = turn % 2 === 0
-    const call = search ? { name: 'search', arguments: { query: say(3) } } : { name: 'open', arguments: { url: `w:${seed}/${turn}` } }
-    texts.push(`[unused16]${say(12)}.[unused17][unused11]${JSON.stringify([call])}[unused12]`)
-    const result = (index: number): object => ({
-      title: `${index % 3 === 0 ? 'The tower of Orrin,' : 'Offer:'} ${say(3)}`, snippet: say(8), url: `w:${seed}/${turn}/${index}`,
-    })
-    values.push(search ? Array.from({ length: 10 }, (_, index) => result(index)) : `The page ${turn}. ${say(pageWords)}.`)
-  }
-  return { question: 'Which engineer built the tower of Orrin, and in which winter?', turns: [...texts, say(30)], values }
-}
-
-function recordedTrace(file: string): Trace {
-  const record = JSON.parse(readFileSync(file, 'utf8')) as RunRecord
-  const { steps } = record.transcript
-  const raws = new Map<number, string>()
-  for (const step of steps) if ('raw' in step) raws.set(step.turn, (raws.get(step.turn) ?? '') + step.raw)
-  const full = new Map(record.archive.map(({ id, text }) => [id, text]))
-  const values = steps.flatMap((step) => (step.kind === 'observation' ? [full.get(step.ref ?? '') ?? step.text] : []))
-  const query = steps.find((step) => step.kind === 'query')
-  return { question: query?.text ?? '', turns: [...raws.values()], values }
-}
-
-/** Tools that give what the trace says, whatever they are asked. */
-function toolsOf(trace: Trace, latency: number): Tool[] {
-  let next = 0
-  const give = async (): Promise<unknown> => {
-    const value = trace.values[next++] ?? 'nothing'
-    if (latency > 0) await new Promise((resolve) => setTimeout(resolve, latency))
-    return value
-  }
-  const parameters = z.looseObject({})
-  const names = new Set([...trace.turns.join('').matchAll(/"name": ?"([\w.-]+)"/g)].map(([, name]) => name!))
-  names.delete('recall')
-  return [...names].map((name) => defineTool({ name, description: `the ${name} of the trace`, parameters, run: give }))
-}
-
-interface Engines {
-  readonly small: Engine
-  readonly large: Engine
-}
-
-interface Measured {
-  readonly seconds: number
-  readonly turns: number
-  /** Over all generations: read anew, found in the cache, generated. */
-  readonly computed: number
-  readonly cached: number
-  readonly generated: number
-  /** Of the last turn's prompt. */
-  readonly context: number
-  readonly swaps: number
-  readonly events: readonly AgentEvent[]
-}
-
-async function runTrace(trace: Trace, engines: Partial<Engines>, latency: number, more: Partial<AgentOptions>): Promise<Measured> {
-  const script = new Script(trace.turns)
-  const models = {
-    ...(engines.small && { small: forcedEngine(engines.small, script) }),
-    ...(engines.large && { large: forcedEngine(engines.large, script) }),
-  }
-  const agent = new Agent({ models, tools: toolsOf(trace, latency), instructions: 'You find things out.', limits: { turns: 500 }, ...more })
-  const started = performance.now()
-  const events: AgentEvent[] = []
-  for await (const event of agent.run(trace.question)) if (event.type !== 'delta') events.push(event)
-  const seconds = (performance.now() - started) / 1000
-  const usage = events.filter((event) => event.type === 'usage')
-  const sum = (of: (one: (typeof usage)[number]) => number): number => usage.reduce((total, one) => total + of(one), 0)
-  return {
-    seconds,
-    turns: events.filter(({ type }) => type === 'turn').length,
-    computed: sum((one) => one.promptTokens - one.cachedTokens),
-    cached: sum((one) => one.cachedTokens),
-    generated: sum((one) => one.completionTokens),
-    context: usage.findLast(({ purpose }) => purpose === 'turn')?.promptTokens ?? 0,
-    swaps: events.filter((event) => event.type === 'compress' && event.phase === 'swap').length,
-    events,
-  }
-}
 
 /** Processor time of this process, milliseconds; whatever else the machine does is not in it. */
 async function busy(work: () => Promise<unknown>): Promise<number> {
@@ -245,7 +139,7 @@ const histories = {
 } as const satisfies Record<string, HistoryRule | string | false>
 
 /** Several agents at once on one engine: with room for all their KV, and with half of what they need. */
-async function compression(report: Report, traces: (round: number) => readonly Trace[], shape: ModelShapeName, threads: number, rounds: number, latency: number): Promise<void> {
+async function compression(report: Report, traces: (round: number) => readonly Trace[], open: (kvTokens: number) => Promise<Engine>, rounds: number, latency: number): Promise<void> {
   for (const room of ['plenty', 'scarce'] as const) {
     const found = new Map<keyof typeof histories, { seconds: number[]; runs: Measured[] }>()
     for (let round = -1; round < rounds; ++round) {
@@ -254,7 +148,7 @@ async function compression(report: Report, traces: (round: number) => readonly T
         const all = traces(round)
         const size = all.reduce((sum, trace) => sum + roughTokens(trace), 0)
         const kvTokens = Math.ceil(Math.max(0.5 * size, 2 * Math.max(...all.map(roughTokens))) * (room === 'plenty' ? 8 : 1))
-        const engine = await Engine.open({ model: shapedModel(shape), device, threads, maxContext: 65536, kvTokens, scheduler: 'agent-sched' })
+        const engine = await open(kvTokens)
         const history = histories[kind]
         const compress: AgentCompressOptions = {
           observations: false,
@@ -296,10 +190,16 @@ export async function run(report: Report, values: Record<string, string | boolea
   const [rounds, turns, latency, threads] = [number('rounds'), number('turns'), number('latency'), number('threads')]
   const { only, trace } = values
   const wanted = (part: string): boolean => only === undefined || only === part
-  const open = (shape: ModelShapeName) => Engine.open({ model: shapedModel(shape), device, threads, maxContext: 65536, kvTokens: 131072 })
+  const device = values['device'] as NonNullable<EngineOptions['device']>
+  const open = async (which: 'small' | 'model', kvTokens = 131072): Promise<Engine> => {
+    const folder = modelFolder(String(values[which]))
+    const engine = await Engine.open({ model: folder, device, threads, maxContext: 65536, kvTokens, scheduler: 'agent-sched' })
+    report.about({ [which]: describeModel(folder, engine.info) })
+    return engine
+  }
   if (wanted('overhead')) await overhead(report, rounds)
   if (['overhead', 'switch', 'route', 'filter'].some(wanted)) {
-    const engines: Engines = { small: await open(values['small'] as ModelShapeName), large: await open(values['large'] as ModelShapeName) }
+    const engines: Engines = { small: await open('small'), large: await open('model') }
     if (wanted('overhead')) await appending(report, engines.small, rounds)
     if (wanted('switch')) await switches(report, engines, rounds, turns, latency)
     if (wanted('route')) await routes(report, engines, rounds, turns, latency)
@@ -311,5 +211,5 @@ export async function run(report: Report, values: Record<string, string | boolea
   const recorded = typeof trace === 'string' ? recordedTrace(trace) : undefined
   const traces = (round: number): Trace[] =>
     Array.from({ length: number('agents') }, (_, index) => recorded ?? madeTrace(turns, 5000 + 100 * round + index))
-  await compression(report, traces, values['large'] as ModelShapeName, threads, rounds, latency)
+  await compression(report, traces, (kvTokens) => open('model', kvTokens), rounds, latency)
 }

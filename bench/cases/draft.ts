@@ -11,21 +11,23 @@ import path from 'node:path'
 import { Engine } from 'agentinfer'
 import type { DraftContext, GenerateOptions, SpeculationUsage } from 'agentinfer'
 
-import { cpuOnly, device } from '../device.js'
 import { MergedThree, PromptLookup, SuffixCounts, SuffixTree } from '../draft/policies.js'
 import type { DraftPolicy } from '../draft/policies.js'
 import { agentTraces, randomText } from '../draft/trace.js'
 import type { AgentTrace } from '../draft/trace.js'
-import { modelShapes, shapedModel } from '../model_shapes.js'
-import type { ModelShapeName } from '../model_shapes.js'
+import { modelFolder } from '../model_shapes.js'
+import { hasSources } from '../native_bench.js'
 import { median } from '../report.js'
 import type { Report, Row } from '../report.js'
+import { describeModel } from '../target.js'
 
 export const description =
   'speculation: cost of automata, random text with and without, agent traces beside other ways of drafting (teacher-forced), first token'
 export const options = {
   rounds: { type: 'string', default: '5' },
+  /** A folder, or a shape with random weights. */
   model: { type: 'string', default: '20m' },
+  device: { type: 'string', default: 'cpu' },
   runs: { type: 'string', default: '3' },
   agents: { type: 'string', default: '3' },
   turns: { type: 'string', default: '4' },
@@ -39,21 +41,18 @@ type Values = Record<keyof typeof options, string>
 
 export async function run(report: Report, values: Values): Promise<void> {
   const parts = new Set(values.only.split(','))
-  if (parts.has('native')) nativeRows(report, Number(values.rounds))
+  if (parts.has('native') && hasSources()) nativeRows(report, Number(values.rounds))
   if (parts.has('random')) await randomRows(report, values)
   if (parts.has('replay')) await replayRows(report, values)
   if (parts.has('first')) await firstTokenRows(report, values)
 }
 
-function openEngine(values: Values, model: ModelShapeName, maxContext: number): Promise<Engine> {
-  return Engine.open({
-    model: shapedModel(model),
-    device,
-    threads: Number(values.threads),
-    maxContext,
-    kvTokens: Math.max(65536, 2 * maxContext),
-    ...cpuOnly({ blockSize: 32 }),
-  })
+async function openEngine(report: Report, values: Values, model: string, maxContext: number): Promise<Engine> {
+  const { device } = values
+  const folder = modelFolder(model)
+  const engine = await Engine.open({ model: folder, device, threads: Number(values.threads), maxContext, kvTokens: Math.max(65536, 2 * maxContext) })
+  report.about({ model: describeModel(folder, engine.info) })
+  return engine
 }
 
 // ---------------------------------------------------------------------------------------------------------------- native
@@ -80,9 +79,8 @@ function nativeRows(report: Report, runs: number): void {
 const batches = [1, 8, 32]
 
 async function randomRows(report: Report, values: Values): Promise<void> {
-  const model = values.model as ModelShapeName
-  const { vocabSize } = modelShapes[model]
-  const engine = await openEngine(values, model, 2048)
+  const engine = await openEngine(report, values, values.model, 2048)
+  const { vocabSize } = engine.info.config
   const rounds = Number(values.rounds)
   let seed = 1
   const seconds = async (batch: number, speculation: 'auto' | 'off'): Promise<number> => {
@@ -234,10 +232,9 @@ class Replay {
 }
 
 async function replayRows(report: Report, values: Values): Promise<void> {
-  const model = values.model as ModelShapeName
-  const { vocabSize } = modelShapes[model]
   const [runs, agents, turns] = [Number(values.runs), Number(values.agents), Number(values.turns)]
-  const engine = await openEngine(values, model, 16384)
+  const engine = await openEngine(report, values, values.model, 16384)
+  const { vocabSize } = engine.info.config
   for (const batch of [1, agents]) {
     const traces = agentTraces({ seed: 7, runs, agents, rounds: turns, vocabulary: vocabSize })
     const tallies = modes.map((): Tally => ({ tokens: 0, steps: 0, drafted: 0, accepted: 0, decode: 0 }))
@@ -289,8 +286,8 @@ function addReplay(report: Report, batch: number, tallies: readonly Tally[]): vo
 
 async function firstTokenRows(report: Report, values: Values): Promise<void> {
   const tokens = Number(values.prompt)
-  const { vocabSize } = modelShapes.tiny
-  const engine = await openEngine(values, 'tiny', tokens + 64)
+  const engine = await openEngine(report, values, 'tiny', tokens + 64)
+  const { vocabSize } = engine.info.config
   const rounds = Number(values.rounds)
   let seed = 1000
   const milliseconds = async (speculation: 'auto' | 'off'): Promise<number> => {

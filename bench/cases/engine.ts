@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { Engine, measureLimits } from 'agentinfer'
 import type { MachineLimits } from 'agentinfer'
 
-import { device, onCpu } from '../device.js'
+import { device, deviceOption, onCpu } from '../device.js'
 import { flopsPerPrefillToken, modelShapes, shapedModel, weightBytesPerToken } from '../model_shapes.js'
 import type { ModelShape } from '../model_shapes.js'
 import { ggufModel } from '../peer/gguf.js'
@@ -20,6 +20,7 @@ import type { OpeningFigures } from '../opening_process.js'
 
 export const description = 'decode, prefill, opening, memory and tokenising of one engine, beside the limits of the machine and node-llama-cpp'
 export const options = {
+  ...deviceOption,
   rounds: { type: 'string', default: '7' },
   threads: { type: 'string', default: '2' },
   'no-peer': { type: 'boolean', default: false },

@@ -1,6 +1,6 @@
 /**
  * The serving core: eight sequences beside node-llama-cpp, what a step costs outside native code with 64 requests running and 256 waiting,
- * the KV books, a second turn on a long session, and a sweep of request rates (open loop, Poisson arrivals).
+ * the KV books, a second turn on a long session.
  */
 import { randomFill } from 'node:crypto'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
@@ -8,28 +8,25 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { Engine } from 'agentinfer'
 import type { GenerationStream, SchedulerName } from 'agentinfer'
 
-import { device, onCpu } from '../device.js'
 import { modelShapes, shapedModel } from '../model_shapes.js'
 import { nativeBench } from '../native_bench.js'
 import { ggufModel } from '../peer/gguf.js'
 import { LlamaPeer, peerInstalled } from '../peer/llama.js'
 import { Random } from '../random.js'
-import { median, quantile } from '../report.js'
+import { median } from '../report.js'
 import type { Report } from '../report.js'
 
-export const description = 'many requests on one engine: batched decode beside node-llama-cpp, cost of a step, KV books, long sessions, request rates'
+export const description = 'many requests on one engine: batched decode beside node-llama-cpp, cost of a step, KV books, long sessions'
 export const options = {
   rounds: { type: 'string', default: '5' },
   threads: { type: 'string', default: '2' },
   /** Parts to run. */
-  parts: { type: 'string', default: 'batch,step,kv,session,rates' },
+  parts: { type: 'string', default: 'batch,step,kv,session' },
   scheduler: { type: 'string', default: 'fcfs' },
-  /** Seconds at each request rate. */
-  seconds: { type: 'string', default: '20' },
   'no-peer': { type: 'boolean', default: false },
 } as const
 
-const generation = { ignoreEos: true, sampling: { temperature: 0 } }
+const generation = { ignoreEos: true, sampling: { temperature: 0 }, speculation: 'off' } as const
 
 // ---- batched decode -----------------------------------------------------------------------------------------
 
@@ -48,7 +45,7 @@ async function addBatch(report: Report, rounds: number, threads: number, withPee
   const random = new Random(1)
   const prompts = () => Array.from({ length: sequences }, () => random.tokens(16, modelShapes['0.5b'].vocabSize))
   for (const weights of ['bf16', 'int8'] as const) {
-    const engine = await Engine.open({ model: shapedModel('0.5b'), device, weights, threads, maxContext: 1024, kvTokens: 16384 })
+    const engine = await Engine.open({ model: shapedModel('0.5b'), weights, threads, maxContext: 1024, kvTokens: 16384 })
     const gguf = withPeer ? ggufModel('0.5b', weights === 'bf16' ? 'bf16' : 'q8_0') : ''
     const peer = withPeer ? await LlamaPeer.start({ gguf, threads, contextTokens: 1024, sequences }) : undefined
     const [ours, theirs]: [number[], number[]] = [[], []]
@@ -91,7 +88,7 @@ async function addStep(report: Report, scheduler: SchedulerName, rounds: number,
   for (let round = -1; round < rounds; round++) {
     report.progress(`${scheduler}, ${running} running, ${waiting} waiting: round ${round + 1} of ${rounds}`)
     const engine = await Engine.open({
-      model: shapedModel('tiny'), device, threads, scheduler, maxContext: 2048, kvTokens: 2 ** 17, maxSequences: running, maxBatchTokens: 512,
+      model: shapedModel('tiny'), threads, scheduler, maxContext: 2048, kvTokens: 2 ** 17, maxSequences: running, maxBatchTokens: 512,
     })
     const stop = new AbortController()
     const all = Array.from({ length: running + waiting }, () =>
@@ -135,7 +132,7 @@ async function addStep(report: Report, scheduler: SchedulerName, rounds: number,
 async function addSession(report: Report, threads: number): Promise<void> {
   report.progress('a session of 16K tokens')
   const random = new Random(3)
-  const engine = await Engine.open({ model: shapedModel('tiny'), device, threads, maxContext: 20_000, kvTokens: 40_000, maxBatchTokens: 1024 })
+  const engine = await Engine.open({ model: shapedModel('tiny'), threads, maxContext: 20_000, kvTokens: 40_000, maxBatchTokens: 1024 })
   using session = engine.session()
   await session.append({ tokens: random.tokens(16_384, modelShapes.tiny.vocabSize) })
   const first = await session.generate({ maxTokens: 16, ...generation }).response
@@ -149,113 +146,18 @@ async function addSession(report: Report, threads: number): Promise<void> {
   report.add({ name: 'second turn: to the first token', value: second.timings.prefill, unit: 'ms', better: 'lower' })
 }
 
-// ---- request rates ------------------------------------------------------------------------------------------
-
-interface Sample {
-  readonly ttft: number
-  readonly tpot: number
-  readonly itl: readonly number[]
-  readonly e2e: number
-  readonly tokens: number
-}
-
-const goal = { ttft: 1000, tpot: 100 } as const
-
-/** Milliseconds. */
-async function timed(stream: GenerationStream): Promise<Sample> {
-  const start = performance.now()
-  let [first, last, tokens] = [0, 0, 0]
-  const itl: number[] = []
-  for await (const delta of stream) {
-    const now = performance.now()
-    if (tokens === 0) first = now
-    else itl.push(now - last)
-    last = now
-    tokens += delta.tokens.length
-  }
-  return { ttft: first - start, tpot: tokens > 1 ? (last - first) / (tokens - 1) : 0, itl, e2e: last - start, tokens }
-}
-
-/** A chat turn: a system prompt that all share, a question of some length, an answer of some length. */
-function request(random: Random, system: readonly number[]): { tokens: number[]; maxTokens: number } {
-  const question = Math.min(512, Math.round(16 + 96 * random.exponential()))
-  return { tokens: [...system, ...random.tokens(question, modelShapes['20m'].vocabSize)], maxTokens: random.integer(16, 64) }
-}
-
-async function openForRates(scheduler: SchedulerName, threads: number): Promise<Engine> {
-  return await Engine.open({
-    model: shapedModel('20m'), device, threads, scheduler, maxContext: 1024, kvTokens: 32_768, maxSequences: 32, maxBatchTokens: 256,
-  })
-}
-
-async function addRates(report: Report, scheduler: SchedulerName, threads: number, seconds: number): Promise<void> {
-  const random = new Random(4)
-  const system = random.tokens(128, modelShapes['20m'].vocabSize)
-  const warm = await openForRates(scheduler, threads)
-  report.progress('capacity')
-  const start = performance.now()
-  const count = 96
-  await Promise.all(Array.from({ length: count }, () => warm.generate({ ...request(random, system), ...generation }).response))
-  const capacity = (1000 * count) / (performance.now() - start)
-  await warm.close()
-  report.add({ name: `capacity: ${count} requests at once, ${scheduler}`, value: capacity, unit: 'req/s' })
-  for (const load of [0.25, 0.5, 0.75, 1, 1.25]) {
-    const rate = load * capacity
-    report.progress(`${rate.toFixed(1)} requests a second`)
-    const engine = await openForRates(scheduler, threads)
-    const [samples, busy] = await openLoop(engine, random, system, rate, seconds)
-    const { hitRate } = engine.stats()
-    await engine.close()
-    addRate(report, `${rate.toFixed(1)} req/s`, samples, busy, hitRate)
-  }
-}
-
-/** Requests come as they come, whether or not others are done. Resolves when all are; with the seconds that took. */
-async function openLoop(engine: Engine, random: Random, system: readonly number[], rate: number, seconds: number): Promise<[Sample[], number]> {
-  const start = performance.now()
-  const pending: Promise<Sample>[] = []
-  for (let at = random.exponential() / rate; at < seconds; at += random.exponential() / rate) {
-    const wait = start + 1000 * at - performance.now()
-    if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait))
-    pending.push(timed(engine.generate({ ...request(random, system), ...generation })))
-  }
-  const samples = await Promise.all(pending)
-  return [samples, (performance.now() - start) / 1000]
-}
-
-function addRate(report: Report, name: string, samples: readonly Sample[], seconds: number, hitRate: number): void {
-  const metrics: [string, number[]][] = [
-    ['TTFT', samples.map(({ ttft }) => ttft)],
-    ['TPOT', samples.map(({ tpot }) => tpot)],
-    ['ITL', samples.flatMap(({ itl }) => itl)],
-    ['E2E', samples.map(({ e2e }) => e2e)],
-  ]
-  for (const [metric, values] of metrics) {
-    const row = { unit: 'ms', better: 'lower' } as const
-    report.add({ name: `${name}: ${metric} mean`, value: values.reduce((sum, value) => sum + value, 0) / values.length, ...row })
-    report.add({ name: `${name}: ${metric} p50`, value: median(values), ...row })
-    report.add({ name: `${name}: ${metric} p99`, value: quantile(values, 0.99), ...row })
-  }
-  const good = samples.filter(({ ttft, tpot }) => ttft <= goal.ttft && tpot <= goal.tpot)
-  const note = `TTFT <= ${goal.ttft} ms and TPOT <= ${goal.tpot} ms`
-  report.add({ name: `${name}: goodput`, value: good.length / seconds, unit: 'req/s', note: `${good.length} of ${samples.length}; ${note}` })
-  report.add({ name: `${name}: output`, value: samples.reduce((sum, { tokens }) => sum + tokens, 0) / seconds, unit: 'tok/s' })
-  report.add({ name: `${name}: hit rate`, value: 100 * hitRate, unit: '%' })
-}
-
 export async function run(
   report: Report,
-  values: { rounds: string; threads: string; parts: string; scheduler: string; seconds: string; 'no-peer': boolean },
+  values: { rounds: string; threads: string; parts: string; scheduler: string; 'no-peer': boolean },
 ): Promise<void> {
   const rounds = Number(values.rounds)
   const threads = Number(values.threads)
   const scheduler = values.scheduler as SchedulerName
   const parts = new Set(values.parts.split(','))
-  const withPeer = onCpu && !values['no-peer'] && peerInstalled()
-  if (parts.has('batch') && onCpu && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
+  const withPeer = !values['no-peer'] && peerInstalled()
+  if (parts.has('batch') && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
   if (parts.has('batch')) await addBatch(report, rounds, threads, withPeer)
   if (parts.has('step')) for (const name of new Set<SchedulerName>([scheduler, 'shortest-uncached', 'agent-sched'])) await addStep(report, name, rounds, threads)
   if (parts.has('kv')) for (const row of await nativeBench(report, 'kv_bench')) report.add({ ...row, better: 'lower' })
   if (parts.has('session')) await addSession(report, threads)
-  if (parts.has('rates')) await addRates(report, scheduler, threads, Number(values.seconds))
 }

@@ -2,7 +2,7 @@
 import { Engine } from 'agentinfer'
 import type { SchedulerName } from 'agentinfer'
 
-import { cpuOnly, device } from '../device.js'
+import { cpuOnly, device, deviceOption } from '../device.js'
 import { modelShapes, shapedModel } from '../model_shapes.js'
 import { Random } from '../random.js'
 import type { Report } from '../report.js'
@@ -10,6 +10,7 @@ import { randomWork } from '../workload.js'
 
 export const description = 'random work for minutes: memory slope, leaks, answers repeated'
 export const options = {
+  ...deviceOption,
   minutes: { type: 'string', default: '10' },
   threads: { type: 'string', default: '2' },
   scheduler: { type: 'string', default: 'fcfs' },

@@ -42,6 +42,8 @@ PHRASES = [
     "postcards", "lamps", "tours", " today. Best prices.", "Few visitors come.", "Winters are long.", "Old songs tell of it.",
     "Many letters survive.", "Maps show it in red.", "It is rarely seen.", "No results.", "Error: No such page.", ", is a ", "(o", " Sought the ", "===MEMORY===\n", "(id)", "Go on.", "Answer now.",
 ]
+# Added last. What a page lists follows its relation directly, so that it is found by the piece before it; years are two pieces.
+LISTED = [*(f"{word}: " for word in RELATIONS), *(f"{n:02}" for n in range(100))]
 FIRST = [onset + rime for onset in "BDFGHJKLMNPRSTVZ" for rime in "al en or ir us ey".split()]
 MIDDLE = "ba de go ki la mo nu pe ri sa ti vo".split()
 LAST = ("bal dan dor fen gar hul jan kas len lin mar mel mir mon nia pol ros sel tan tor van vel vik wyn zan beth dris goth holm krin lund "
@@ -74,6 +76,8 @@ def train(lines, names):
     for piece in [*merges, *(chr(c) for c in range(33, 127)), "▁"]:
         if piece not in {p.piece for p in kept}:
             kept.append(pb.ModelProto.SentencePiece(piece=piece, score=-float(len(kept)), type=normal))
+    defined = pb.ModelProto.SentencePiece.USER_DEFINED
+    kept.extend(pb.ModelProto.SentencePiece(piece=pieces_of(p), score=0.0, type=defined) for p in LISTED)
     del proto.pieces[:]
     proto.pieces.extend(kept)
     return proto
@@ -108,7 +112,7 @@ def audit(folder, lines, names, size):
     processor = spm.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     wrong = [n for n in names if [p for p in processor.encode_as_pieces(n)] != split(n)]
     syllables = {*FIRST, *MIDDLE, *LAST}
-    defined = {pieces_of(p) for p in [*PHRASES, *ROLES, *RELATIONS, *KINDS]}
+    defined = {pieces_of(p) for p in [*PHRASES, *ROLES, *RELATIONS, *KINDS, *LISTED]}
     odd = {}
     for line in lines:
         for piece in processor.encode_as_pieces(line):

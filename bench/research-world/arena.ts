@@ -124,6 +124,8 @@ export interface Figures extends Summary {
   readonly ineffective: number
   /** Tokens of the last turn's prompt. */
   readonly context: number
+  /** Of turns whose prompt has below 256, 512, and more tokens; undefined where there were none. */
+  readonly hitRateByLength: readonly (number | undefined)[]
   /** Of the engine's requests, all purposes. */
   readonly engineHitRate: number
   readonly accepted: number
@@ -151,12 +153,18 @@ export function figuresOf(outcomes: readonly TaskOutcome[], stats: readonly Engi
     processed: processed / count,
     ineffective: (processed - needed) / count,
     context: mean(outcomes.map((outcome) => outcome.generations.at(-1)?.prompt ?? 0)),
+    hitRateByLength: [0, 256, 512].map((from, at) => hitsOf(generations, from, [256, 512, Number.POSITIVE_INFINITY][at]!)),
     engineHitRate: total(({ tokens }) => tokens.cached) / Math.max(1, total(({ tokens }) => tokens.prompt)),
     accepted: accepted / Math.max(1, generated),
     draftHitRate: drafted === 0 ? 0 : accepted / drafted,
     tokensPerForward: weightedForward(stats),
     preemptions: total((one) => one.preemptions),
   }
+}
+
+function hitsOf(generations: readonly Generation[], from: number, to: number): number | undefined {
+  const some = generations.filter(({ prompt }) => prompt >= from && prompt < to)
+  return some.length === 0 ? undefined : mean(some.map(({ cached, prompt }) => cached / prompt))
 }
 
 function lengthOf(generation: Generation | undefined): number {

@@ -5,7 +5,7 @@
 import type { Question } from './questions.js'
 import { noSuchPage } from './search.js'
 import type { SearchIndex } from './search.js'
-import { nameElsewhere, objectText } from './world.js'
+import { objectText, toldElsewhere } from './world.js'
 import type { Fact } from './world.js'
 
 export interface Call {
@@ -66,9 +66,8 @@ export class Oracle {
   /** The last thinking told a wrong object: the next turn takes it back. */
   corrected(): void {
     const fact = this.#question.facts[this.#hop - 1]!
-    const name = this.#hop < 2 ? this.#question.start.name : objectText(this.#question.facts[this.#hop - 2]!.object)
     const next = this.#stage === 'done' ? 'Done.' : this.#seek()
-    this.#news = `Wrong. The ${fact.relation.word} of ${name} is ${this.#name}. ${next}`
+    this.#news = `Wrong. The ${fact.relation.word}: ${this.#name}. ${next}`
   }
 
   /** The turn's call was made, with this outcome. */
@@ -126,7 +125,7 @@ export class Oracle {
   }
 
   #resolve(fact: Fact, next: Stage): void {
-    const told = `The ${fact.relation.word} of ${this.#name} is `
+    const told = `${fact.relation.word}: `
     this.#name = objectText(fact.object)
     ++this.#hop
     const done = this.#hop === this.#question.facts.length
@@ -208,7 +207,7 @@ function possible(question: Question, call: Call, text: string): boolean {
   const asked = question.facts.find((fact) => fact.elsewhere && call.argument.startsWith(`${fact.relation.word} of `))
   if (asked === undefined) return true
   const { object } = asked
-  const told = `and the ${asked.relation.word} of ${nameElsewhere(asked.subject)}.`
+  const told = toldElsewhere(asked)
   return (
     typeof object !== 'number' && text.split('\n').some((line) => line.startsWith(`${object.title} | `) && line.endsWith(told))
   )

@@ -12,6 +12,7 @@ import type { Random } from './random.js'
 import { relationsOf } from './schema.js'
 import { hitsText, pageText } from './search.js'
 import type { SearchIndex } from './search.js'
+import { objectText } from './world.js'
 import type { World } from './world.js'
 
 /** What a model is to learn of a piece; `read` pieces are given to it. The order is part of the data format. */
@@ -113,7 +114,7 @@ function distilPieces(run: RecordedRun, { at, keepRecent }: Distillation, branch
 function memoryFacts(run: RecordedRun, lastGone: number): string {
   const facts = run.turns
     .slice(0, lastGone + 2)
-    .flatMap(({ think, spoilt }) => (spoilt ? [] : (/The \w+ of \w+ is \w+\./.exec(think) ?? [])))
+    .flatMap(({ think, spoilt }) => (spoilt ? [] : (/\w+: \w+\./.exec(think) ?? [])))
   return [...facts, `Seek the ${run.turns[lastGone + 1]!.goal}.`].join(' ')
 }
 
@@ -137,65 +138,35 @@ export function renderPlan(plan: PlannedQuestion, options: { readonly recall: bo
   ]
 }
 
-/** The ways in which pages and search results tell a fact: relation, subject, object. */
-const tellings: readonly { readonly pattern: RegExp; readonly order: readonly [number, number, number] }[] = [
-  { pattern: /\bThe (\w+) of (\w+) is (\w+)\./g, order: [1, 2, 3] },
-  { pattern: /\b(\w+)'s (\w+) is (\w+)\./g, order: [2, 1, 3] },
-  { pattern: /\bAs (\w+), (\w+) has (\w+)\./g, order: [1, 2, 3] },
-  { pattern: /\b([A-Z]\w+) is a \w+ of [\w ]+ and the (\w+) of (\w+)\./g, order: [2, 3, 1] },
-]
-
-/** Everything that a text tells, as `relation of subject` -> objects. */
-export function toldBy(text: string): Map<string, Set<string>> {
-  const told = new Map<string, Set<string>>()
-  for (const { pattern, order } of tellings) {
-    for (const match of text.matchAll(pattern)) {
-      const [relation, subject, object] = order.map((group) => match[group]!)
-      const key = `${relation} of ${subject}`
-      told.set(key, (told.get(key) ?? new Set()).add(object!))
-    }
-  }
-  return told
-}
-
 /**
- * Reading practice: some pages and a search, then what they tell, fact by fact, as runs write it, and what they do not tell. A run of 580
- * tokens looks three facts up; this does so every twenty tokens, and looking up is what takes longest to learn.
+ * Reading practice: pages and searches, and after each what a run would write that seeks one thing there or another. A run of 580 tokens
+ * looks three facts up; this does so every thirty.
  */
 export function renderDrill(world: World, index: SearchIndex, random: Random): Piece[] {
-  const texts: string[] = []
-  const missing: { relation: string; subject: string }[] = []
-  const count = 1 + random.below(3)
-  while (texts.length < count) {
-    const entity = random.pick(world.entities)
-    texts.push(pageText(world, entity.movedTo ?? entity.title))
-    for (const { word } of relationsOf(entity.kind)) missing.push({ relation: word, subject: entity.name })
-  }
-  const elsewhere = world.facts.filter((fact) => fact.elsewhere)
-  if (elsewhere.length > 0 && random.chance(0.5)) {
-    const { relation, subject } = random.pick(elsewhere)
-    texts.splice(random.below(texts.length + 1), 0, hitsText(index.search(`${relation.word} of ${subject.name}`)))
-  }
-  const told = toldBy(texts.join('\n'))
-  const facts = random.shuffled([...told].filter(([, objects]) => objects.size === 1)).slice(0, 12)
-  const gaps = random.shuffled(missing.filter(({ relation, subject }) => !told.has(`${relation} of ${subject}`))).slice(0, 3)
   const progress = random.chance(0.5)
   const pieces = [read(`<s>[unused9]系统：${systemText(['search', 'open'], progress)}[unused10]`)]
-  for (const text of texts) pieces.push(read('[unused9]工具：'), read(text, 0, false), read('[unused10]'))
   const own = (text: string): Piece => ({ text, special: true, kind: 'think', branch: 0 })
-  const asked = random.shuffled([
-    ...facts.map(([goal, objects]) => ({ goal, says: [`The ${goal} is `, [...objects][0]!] })),
-    ...gaps.map(({ relation, subject }) => ({ goal: `${relation} of ${subject}`, says: [`No ${relation} here. `] })),
-  ])
-  for (const { goal, says } of asked) {
-    const [first, second] = says
-    if (second === undefined || random.chance(0.4)) {
-      pieces.push(read(`[unused9]助手：[unused16]Seek the ${goal}.[unused17][unused10][unused9]助手：[unused16]`), own(first!))
-    } else {
-      pieces.push(read(`[unused9]助手：[unused16]${first}`))
+  const ask = (goal: string, says: string): void => {
+    pieces.push(read(`[unused9]助手：[unused16]Seek the ${goal}.[unused17][unused10][unused9]助手：[unused16]`), own(says), read('[unused17][unused10]'))
+  }
+  const show = (text: string): unknown => pieces.push(read('[unused9]工具：'), read(text, 0, false), read('[unused10]'))
+  const elsewhere = world.facts.filter((fact) => fact.elsewhere)
+  for (let count = 2 + random.below(3); count > 0; --count) {
+    if (elsewhere.length > 0 && random.chance(0.25)) {
+      const { relation, subject, object } = random.pick(elsewhere)
+      const goal = `${relation.word} of ${subject.name}`
+      show(hitsText(index.search(goal)))
+      ask(goal, `${relation.word}: ${objectText(object)}. `)
+      continue
     }
-    if (second !== undefined) pieces.push(own(second), read('. Done.'))
-    pieces.push(read('[unused17][unused10]'))
+    const entity = random.pick(world.entities)
+    show(pageText(world, entity.movedTo ?? entity.title))
+    const facts = new Map(world.factsOf(entity).map((fact) => [fact.relation, fact]))
+    for (const relation of random.shuffled(relationsOf(entity.kind)).slice(0, 3)) {
+      const fact = facts.get(relation)
+      const says = fact === undefined || fact.elsewhere ? `No ${relation.word} here. ` : `${relation.word}: ${objectText(fact.object)}. `
+      ask(`${relation.word} of ${entity.name}`, says)
+    }
   }
   return pieces
 }

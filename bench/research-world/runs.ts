@@ -108,15 +108,15 @@ function filteredHits(text: string, title: string | undefined, ref: string, rand
 
 /** The same turn with another object read off the page. */
 function slipOf(world: World, random: Random, turn: Turn): { think: string; call: Call; goal: string } | undefined {
-  const match = /^The (\w+) of (\w+) is (\w+)\. Seek the (\w+) of \w+\.$/.exec(turn.think)
+  const match = /^(\w+): (\w+)\. Seek the (\w+) of \w+\.$/.exec(turn.think)
   if (match === null || turn.call?.name !== 'search') return undefined
-  const facts: Fact[] = world.facts.filter((fact) => fact.relation.word === match[1] && objectText(fact.object) !== match[3])
+  const facts: Fact[] = world.facts.filter((fact) => fact.relation.word === match[1] && objectText(fact.object) !== match[2])
   if (facts.length === 0) return undefined
   const wrong = objectText(random.pick(facts).object)
   return {
-    think: `The ${match[1]} of ${match[2]} is ${wrong}. Seek the ${match[4]} of ${wrong}.`,
+    think: `${match[1]}: ${wrong}. Seek the ${match[3]} of ${wrong}.`,
     call: { name: 'search', argument: wrong },
-    goal: `${match[4]} of ${wrong}`,
+    goal: `${match[3]} of ${wrong}`,
   }
 }
 

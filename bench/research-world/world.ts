@@ -55,6 +55,8 @@ export interface WorldOptions {
   readonly oldCopies: number
   readonly adverts: number
   readonly distractors: number
+  /** Facts of a page's subject that stand there as `relation: object.`; the others are sentences of several forms, which are harder to read. */
+  readonly listed: number
 }
 
 export const defaultWorld: WorldOptions = {
@@ -68,6 +70,7 @@ export const defaultWorld: WorldOptions = {
   oldCopies: 0.12,
   adverts: 0.2,
   distractors: 0.35,
+  listed: 1,
 }
 
 const counts: Readonly<Record<Kind, number>> = { person: 26, town: 14, company: 10, river: 6, region: 5, book: 6 }
@@ -113,6 +116,11 @@ export class World {
 /** What pages other than its own call it. */
 export function nameElsewhere(entity: Entity): string {
   return entity.formerName ?? entity.name
+}
+
+/** How the page of its object tells a fact that is not on its subject's. */
+export function toldElsewhere({ subject, relation, object }: Fact): string {
+  return `${nameElsewhere(subject)}'s ${relation.word}: ${objectText(object)}.`
 }
 
 export function objectText(object: Entity | number): string {
@@ -165,8 +173,8 @@ function makePages(world: World, random: Random, names: NameSource): Page[] {
       entity.kind === 'region' ? `the ${random.pick(directions)}` : random.pick(towns.filter((town) => town !== entity)).name
     const former = entity.formerName === undefined ? '' : `, once ${entity.formerName},`
     const other = told.get(entity)
-    const also = other === undefined ? '' : ` and the ${other.relation.word} of ${nameElsewhere(other.subject)}`
-    const abstract = `${entity.name}${former} is a ${entity.kind} of ${place}${also}.`
+    const also = other === undefined ? '' : ` ${toldElsewhere(other)}`
+    const abstract = `${entity.name}${former} is a ${entity.kind} of ${place}.${also}`
     const body = bodyOf(world, random, entity, world.factsOf(entity))
     const { title, movedTo } = entity
     if (movedTo === undefined) {
@@ -205,7 +213,9 @@ function otherObject(world: World, random: Random, fact: Fact): Entity | number 
 function bodyOf(world: World, random: Random, entity: Entity, facts: readonly Fact[]): string {
   const sentences = facts
     .filter((fact) => !fact.elsewhere)
-    .map((fact) => sentence(random, entity.name, fact.relation.word, objectText(fact.object)))
+    .map(({ relation: { word }, object }) =>
+      random.chance(world.options.listed) ? `${word}: ${objectText(object)}.` : sentence(random, entity.name, word, objectText(object)),
+    )
   for (let i = 0; i < 2; ++i) {
     if (!random.chance(world.options.distractors)) continue
     // Of the same kind, so that the relation alone does not tell.

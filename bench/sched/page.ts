@@ -1,38 +1,19 @@
 /** The comparison as one page that needs nothing else: tables, and plots by vega-lite, whose code it carries. */
-import { readFileSync, writeFileSync } from 'node:fs'
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { writeFileSync } from 'node:fs'
 
 import { agentSchedDefaults } from 'agentinfer'
 
+import { page, places, text } from '../plots.js'
+import type { Plot, Spec } from '../plots.js'
 import { figure } from '../report.js'
 import type { Row } from '../report.js'
 import { contestants } from './policies.js'
 import { figures, shown } from './summary.js'
 import type { Comparison, FigureName } from './summary.js'
 
-type Spec = Readonly<Record<string, unknown>>
-
-interface Plot {
-  readonly title: string
-  readonly about: string
-  readonly spec: Spec
-}
-
 export function writePage(file: string, comparisons: readonly Comparison[], rows: readonly Row[]): void {
   const plots = [barsOf(comparisons, 'hitRate', 'Hit rate'), taskTimes(comparisons), barsOf(comparisons, 'latencyP99', 'Latency, 99th percentile'), waits(comparisons), lambdas(comparisons)]
   writeFileSync(file, html(comparisons, rows, plots))
-}
-
-/** The minified builds of vega, vega-lite and vega-embed; each sets a global. */
-function scripts(): string {
-  return ['vega', 'vega-lite', 'vega-embed']
-    .map((name) => {
-      const entry = fileURLToPath(import.meta.resolve(name))
-      const code = readFileSync(path.join(path.dirname(entry), `${name}.min.js`), 'utf8').replace(/\/\/# sourceMappingURL=.*/, '')
-      return `<script>${code.replaceAll('</script', String.raw`<\/script`)}</script>`
-    })
-    .join('\n')
 }
 
 const color = {
@@ -117,37 +98,17 @@ function html(comparisons: readonly Comparison[], rows: readonly Row[], plots: r
   })
   const judged = targets.map(
     (row) =>
-      `<tr class="${row.holds === undefined ? '' : row.holds ? 'holds' : 'misses'}"><th>${text(row.name)}</th><td>${figure(row.value)} ${text(row.unit)}</td><td>${row.spread === undefined ? '' : `${figure(row.spread[0])} to ${figure(row.spread[1])}`}</td><td>${row.target === undefined ? '' : `${row.better === 'lower' ? '≤' : '≥'} ${figure(row.target)}`}</td><td>${row.holds === undefined ? '' : row.holds ? 'holds' : 'misses'}</td><td>${text(row.note ?? '')}</td></tr>`,
+      `<tr class="${row.holds === undefined ? '' : row.holds ? 'holds' : 'misses'}"><th>${text(row.name)}</th><td>${figure(row.value)} ${text(row.unit)}</td><td>${row.spread === undefined ? '' : `${figure(row.spread[0])} to ${figure(row.spread[1])}`}</td><td>${row.target === undefined ? '' : `${row.better === 'lower' ? '≤' : '≥'} ${figure(row.target)}`}</td><td class="verdict">${row.holds === undefined ? '' : row.holds ? 'holds' : 'misses'}</td><td>${text(row.note ?? '')}</td></tr>`,
   )
-  return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>agent-sched: schedulers compared</title>
-<style>
-body { font: 14px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 0.5em 0 2em; font-variant-numeric: tabular-nums }
-th, td { padding: 2px 8px; text-align: right; border-bottom: 1px solid #e4e4e4; font-weight: normal }
-th:first-child { text-align: left }
-.ours { background: #fdf0e8 } .holds td:nth-child(5) { color: #080 } .misses td:nth-child(5) { color: #b00 }
-</style>
-${scripts()}
-</head><body>
-<h1>agent-sched: schedulers compared</h1>
+  const body = `<h1>agent-sched: schedulers compared</h1>
 <p>Simulated: openPangu 7B on two Ascend 910B3 chips an engine, step times from a model of the chip, not measured on one. The policies are the
 code the engine runs. Figures are means over seeds with 95 % intervals.</p>
 <h2>Targets</h2>
 <table><tr><th></th><th>figure</th><th>interval</th><th>target</th><th></th><th></th></tr>
 ${judged.join('\n')}</table>
 <h2>Plots</h2>
-${plots.map(({ title, about }, i) => `<h3>${text(title)}</h3><p>${text(about)}</p><div id="plot${i}"></div>`).join('\n')}
+${places(plots)}
 <h2>Figures</h2>
-${tables.join('\n')}
-<script>
-const plots = ${JSON.stringify(plots.map(({ spec }) => ({ $schema: 'https://vega.github.io/schema/vega-lite/v6.json', ...spec }))).replaceAll('<', String.raw`\u003c`)}
-plots.forEach((spec, i) => vegaEmbed('#plot' + i, spec, { actions: false }))
-</script>
-</body></html>
-`
-}
-
-function text(value: string): string {
-  return value.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
+${tables.join('\n')}`
+  return page('agent-sched: schedulers compared', body, plots)
 }

@@ -11,6 +11,7 @@ import type { AgentResult, RunOptions, RunStart } from './run.js'
 import { defineTool } from './tools.js'
 import type { Tool, ToolContext } from './tools.js'
 
+/** Thinks, calls tools and observes, on one model or on two, until it has an answer or meets a limit. */
 export class Agent {
   readonly name: string
   readonly #agent: ResolvedAgent
@@ -107,6 +108,7 @@ export class AgentRun implements AsyncIterable<AgentEvent> {
     return this.#run.record()
   }
 
+  /** Its events from the beginning on; read once. */
   async *[Symbol.asyncIterator](): AsyncGenerator<AgentEvent, void, undefined> {
     let ended = false
     try {

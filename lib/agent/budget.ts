@@ -8,8 +8,10 @@ export interface Limits {
   readonly seconds: number
 }
 
+/** A limit of a run, by name. */
 export type LimitName = keyof Limits
 
+/** What a run has spent so far: turns, generated tokens, seconds. */
 export interface Spent {
   readonly turns: number
   readonly tokens: number

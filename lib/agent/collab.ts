@@ -106,7 +106,6 @@ export class Collab {
   /** After a turn and its observations. */
   decide(steps: readonly Step[], progress: number | undefined): void {
     const { route } = this.#host.settings
-    if (!route.wantsProgress) return
     const { model: from } = this.#route.decision
     this.#route = route.next(this.#route.state, this.#tracker.turn(steps, progress))
     const { model: to, reason, stuck } = this.#route.decision

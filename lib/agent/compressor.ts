@@ -24,6 +24,7 @@ export interface Side {
   thread: Thread
 }
 
+/** When and how old observations become a memory. */
 export interface HistoryOptions extends CompressOptions {
   /** `gate`: when it pays. `paper`: above `threshold` tokens once a tool was called. Or a rule of one's own. */
   readonly rule: 'gate' | 'paper' | HistoryRule
@@ -39,6 +40,7 @@ export interface HistoryOptions extends CompressOptions {
   readonly lambda?: (() => number) | undefined
 }
 
+/** When old observations are replaced: `gate`, when that is cheaper than to keep them; `paper`, above a threshold (AgentInfer, section 4). */
 export type HistoryRule = (pieces: readonly ContextPiece[], remaining: number, costs: CompressCosts, options: CompressOptions) => GateVerdict
 
 /** What it needs of its run. */

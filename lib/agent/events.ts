@@ -7,6 +7,7 @@ import type { ToolCall } from './transcript.js'
 /** Why a run ended. `silent`: neither a call nor an answer, again and again; `context`: no room left for another turn. */
 export type EndReason = 'answer' | LimitName | 'silent' | 'context' | 'abort'
 
+/** What a generation was for: a turn, a verdict on progress, a memory, or KV that will be needed. */
 export type UsagePurpose = 'turn' | 'progress' | 'distil' | 'warm' | 'precompute'
 
 /** What a generation cost. Tokens of the prompt: in all, found in the cache; milliseconds. */
@@ -26,6 +27,7 @@ export interface UsageEvent {
   readonly switched?: { readonly from: Which; readonly warm: boolean; readonly appended: number }
 }
 
+/** A memory is being made of old observations, and takes their place. */
 export type CompressEvent = { readonly type: 'compress'; readonly turn: number } & (
   | { readonly phase: 'launch'; readonly plan: SwapPlan; readonly rule: string }
   | { readonly phase: 'ready'; readonly memory: string; readonly milliseconds: number }
@@ -33,6 +35,7 @@ export type CompressEvent = { readonly type: 'compress'; readonly turn: number }
   | { readonly phase: 'fail' | 'late'; readonly reason: string }
 )
 
+/** What the reader of a run gets. */
 export type AgentEvent =
   | { readonly type: 'turn'; readonly turn: number; readonly model: Which }
   /** Pieces as they come. `retract`: the text shown so far in this turn was thinking. */

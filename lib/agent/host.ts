@@ -8,13 +8,18 @@ import type { Delta } from '../engine/stream.js'
 import type { Message, SamplingOptions, SessionInput } from '../options.js'
 import type { SessionActivity } from '../policy/types.js'
 
+/** What agents need of an engine; `Engine` is one. */
 export interface AgentEngine {
   readonly info: { readonly maxContext: number; readonly blockSize: number }
+  /** As `engine.session`. */
   session(options?: AgentSessionOptions): AgentSession
+  /** As `engine.detokenize`. */
   detokenize(ids: readonly number[]): string
+  /** As `engine.stats`. */
   stats(): AgentEngineStats
 }
 
+/** What agents read of an engine's figures. */
 export interface AgentEngineStats {
   /** KV blocks. */
   readonly pool: { readonly total: number }
@@ -23,6 +28,7 @@ export interface AgentEngineStats {
   readonly sched: { readonly figures: Readonly<Record<string, number>> }
 }
 
+/** What agents ask of a session; as `SessionOptions`. */
 export interface AgentSessionOptions {
   messages?: Message[]
   tenant?: string
@@ -34,6 +40,7 @@ export interface AgentSessionOptions {
   name?: string
 }
 
+/** What agents ask of a generation; as `SessionGenerateOptions`. */
 export interface AgentGenerateOptions {
   maxTokens?: number
   sampling?: SamplingOptions
@@ -47,17 +54,26 @@ export interface AgentGenerateOptions {
 /** What came of a generation. */
 export type AgentResponse = Pick<GenerationResponse, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings'>
 
+/** A generation as agents read it. */
 export interface AgentStream extends AsyncIterable<Delta> {
   readonly response: Promise<AgentResponse>
 }
 
+/** What agents need of a session; `Session` is one. */
 export interface AgentSession {
   readonly length: number
+  /** As `session.append`. */
   append(input: SessionInput): Promise<void>
+  /** As `session.generate`. */
   generate(options?: AgentGenerateOptions): AgentStream
+  /** As `session.prefill`. */
   prefill(options?: { priority?: number; signal?: AbortSignal }): Promise<{ cachedTokens: number; computedTokens: number }>
+  /** As `session.mark`. */
   mark(): SessionMark
+  /** As `session.fork`. */
   fork(options?: { name?: string; role?: string; at?: SessionMark }): AgentSession
+  /** As `session.activity`. */
   activity(state: SessionActivity): void
+  /** As `session.release`. */
   release(): void
 }

@@ -19,11 +19,13 @@ import { defaultPrompts } from './prompt.js'
 import type { AgentPrompts } from './prompt.js'
 import type { Tool } from './tools.js'
 
+/** The models of an agent. They may be one engine. */
 export interface AgentModels {
   readonly small?: AgentEngine
   readonly large?: AgentEngine
 }
 
+/** How two models work together. */
 export interface AgentCollabOptions extends Partial<CollabOptions> {
   /** Who does the next step. Default: `collab` with two models. */
   readonly route?: RouteName | CustomRoute | Router
@@ -33,6 +35,7 @@ export interface AgentCollabOptions extends Partial<CollabOptions> {
   readonly warmFrom?: number | false
 }
 
+/** What stays out of the context, and what leaves it again. */
 export interface AgentCompressOptions {
   /** What of an observation the models read; `false`: all. */
   readonly observations?: { readonly characters?: number; readonly rank?: Partial<RankOptions> | false } | false
@@ -40,6 +43,7 @@ export interface AgentCompressOptions {
   readonly history?: Partial<HistoryOptions> | HistoryOptions['rule'] | false
 }
 
+/** Options of an agent. */
 export interface AgentOptions {
   /** One or both. */
   readonly models: AgentModels

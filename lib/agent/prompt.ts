@@ -29,6 +29,7 @@ export interface AgentPrompts {
   lastTurn: string
   /** Notes at the end of an observation of which something was left out. */
   someResults(ref: string, shown: number, all: number): string
+  /** Behind a text that was cut: where the rest is, and how much was shown, in characters. */
   cutText(ref: string, shown: number, all: number): string
 }
 
@@ -38,6 +39,7 @@ export interface CalledObservation {
   readonly call: string
 }
 
+/** What the models read beside instructions and observations (lib/agent/README.md). */
 export const defaultPrompts: AgentPrompts = {
   tools: (schemas, markers) =>
     `You can call these tools:\n<tools>\n${schemas}\n</tools>\n` +
@@ -73,6 +75,7 @@ export interface SystemPromptParts {
   readonly prompts?: AgentPrompts
 }
 
+/** The system turn: instructions, tools, and how to say whether there is progress. */
 export function systemPrompt({ instructions, tools, progress, markers = openPanguMarkers, prompts = defaultPrompts }: SystemPromptParts): string {
   const parts = [instructions.trim()]
   if (tools.length > 0) {

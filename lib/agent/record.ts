@@ -6,6 +6,7 @@ import type { AgentEvent } from './events.js'
 import { pause } from './tools.js'
 import type { TranscriptRecord } from './transcript.js'
 
+/** A run as plain data. */
 export interface RunRecord {
   readonly version: 1
   readonly agent: string
@@ -20,6 +21,7 @@ export interface RunRecord {
   readonly events: readonly TimedEvent[]
 }
 
+/** An event, and when it came: milliseconds since the beginning of the run. */
 export interface TimedEvent {
   readonly at: number
   readonly event: AgentEvent

@@ -4,8 +4,10 @@ import type { Limits } from './budget.js'
 import type { AgentOptions } from './options.js'
 import type { Tool } from './tools.js'
 
+/** What an agent of the group does. */
 export type ResearchRole = 'planner' | 'seeker' | 'writer'
 
+/** Instructions and limits of each role, to read or to change through `roles`. */
 export const researchRoles: Readonly<Record<ResearchRole, { readonly instructions: string; readonly limits: Partial<Limits> }>> = {
   planner: {
     instructions:
@@ -28,6 +30,7 @@ export const researchRoles: Readonly<Record<ResearchRole, { readonly instruction
   },
 }
 
+/** Options of `deepResearch`. */
 export interface DeepResearchOptions extends Omit<AgentOptions, 'tools' | 'instructions' | 'name'> {
   /** Of the seekers: search, open, … */
   readonly tools: readonly Tool[]

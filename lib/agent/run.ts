@@ -27,10 +27,12 @@ import { describeCall, Transcript } from './transcript.js'
 import type { Step, StepOf, ToolCall } from './transcript.js'
 import { readTurn, stepsOf } from './turn.js'
 
+/** Options of `agent.run`. */
 export interface RunOptions {
   readonly signal?: AbortSignal
 }
 
+/** How a run ended, and all that was said in it. */
 export interface AgentResult {
   /** Undefined when the run ended without one. */
   readonly answer: string | undefined

@@ -18,10 +18,12 @@ import type { TokenLogprob } from '../engine/stream.js'
 /** A score for each result, higher is better; 0: not worth opening. */
 export type Scorer = (query: string, results: readonly SearchResult[], context: { readonly signal: AbortSignal }) => Promise<readonly number[]>
 
+/** Options of `searchTool`. */
 export interface SearchToolOptions {
   /** Default `search`. */
   readonly name?: string
   readonly description?: string
+  /** Finds results, best first or in any order. */
   search(query: string, context: { readonly signal: AbortSignal }): readonly SearchResult[] | Promise<readonly SearchResult[]>
   /** Fetches a result's text. Without it the tool gives titles and snippets alone. */
   open?(result: SearchResult, context: { readonly signal: AbortSignal }): Promise<string>
@@ -37,6 +39,7 @@ export interface OpenedResult extends SearchResult {
   readonly text?: string
 }
 
+/** A search tool that opens the best results itself: see `searchAndOpen`. */
 export function searchTool(options: SearchToolOptions): Tool {
   const { name = 'search', description = 'searches and gives the best results', timeout = 60 } = options
   return defineTool({

@@ -10,6 +10,7 @@ import type { Archive } from './archive.js'
 import type { Budget } from './budget.js'
 import type { AgentEvent } from './events.js'
 
+/** What a tool is told beside its arguments. */
 export interface ToolContext {
   /** Aborted when the run ends, or this call has taken too long. */
   readonly signal: AbortSignal
@@ -32,12 +33,14 @@ export interface CallingRun {
   until(work: Promise<unknown>): void
 }
 
+/** Options of `defineTool`. */
 export interface ToolOptions<Parameters extends z.ZodObject, Value> {
   /** What the model calls it: letters, digits, `_`, `-` and `.`. */
   readonly name: string
   readonly description: string
   /** The arguments. Their descriptions go to the model with the schema. */
   readonly parameters: Parameters
+  /** What it does. An exception becomes an observation that the model can act on. */
   run(args: z.output<Parameters>, context: ToolContext): Value | Promise<Value>
   /** Seconds after which a call is given up; default 60. */
   readonly timeout?: number
@@ -73,8 +76,11 @@ export interface Tool {
   readonly final: boolean
   /** Checks the arguments: those to run with, or what is wrong with them. */
   check(args: unknown): { readonly args: unknown } | { readonly problem: string }
+  /** Runs it with arguments that `check` has given. */
   invoke(args: unknown, context: ToolContext): Promise<unknown>
+  /** How the model reads a value. */
   render(value: unknown): string
+  /** The value's search results, where it has some. */
   results(value: unknown): readonly SearchResult[] | undefined
 }
 

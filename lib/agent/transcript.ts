@@ -7,12 +7,14 @@ import type { Which } from '../policy/route.js'
 import { isMalformed } from '../text/tool_calls.js'
 import type { ParsedCall } from '../text/tool_calls.js'
 
+/** A call as the model wrote it, or what was wrong with it. */
 export interface ToolCall {
   /** Unique in the transcript. */
   readonly id: string
   readonly call: ParsedCall
 }
 
+/** One thing that was seen, thought or done. */
 export type Step = { readonly id: string } & (
   | { readonly kind: 'system'; readonly text: string }
   | { readonly kind: 'query'; readonly text: string; readonly by: 'user' | 'agent' }
@@ -35,8 +37,10 @@ export type Step = { readonly id: string } & (
   | { readonly kind: 'memory'; readonly text: string; readonly replaces: readonly string[]; readonly after: string }
 )
 
+/** Steps of one kind. */
 export type StepOf<Kind extends Step['kind']> = Extract<Step, { kind: Kind }>
 type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never
+/** A step before it has its id. */
 export type NewStep = WithoutId<Step>
 
 /** A message as a session gets it. Messages with the same key are the same. */
@@ -52,11 +56,13 @@ export interface Rendering {
   readonly suffix: string
 }
 
+/** A transcript as plain data. */
 export interface TranscriptRecord {
   readonly version: 1
   readonly steps: readonly Step[]
 }
 
+/** What an agent has seen, thought and done, as typed steps. */
 export class Transcript {
   readonly #rendering: Rendering
   readonly #log: Step[] = []
@@ -64,6 +70,7 @@ export class Transcript {
   #messages: TranscriptMessage[] = []
   #epoch = 0
 
+  /** Empty. */
   constructor(rendering: Rendering) {
     this.#rendering = rendering
   }
@@ -76,6 +83,7 @@ export class Transcript {
     return transcript
   }
 
+  /** Adds a step at the end, and gives it its id. */
   add<Kind extends NewStep['kind']>(step: Extract<NewStep, { kind: Kind }>): StepOf<Kind> {
     const added = { ...step, id: step.kind === 'memory' ? this.nextMemoryId : `s${this.#log.length + 1}` } as unknown as StepOf<Kind>
     this.#insert(added)
@@ -112,6 +120,7 @@ export class Transcript {
     return withMemory(this.#messages, memory, (message) => message.steps, { ...this.#message(memory), key: memory.id, steps: [memory] })
   }
 
+  /** As plain data, for `Transcript.from`. */
   toJSON(): TranscriptRecord {
     return { version: 1, steps: this.#log }
   }

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { Command } from 'commander'
 
 import { packageRoot } from '../native.js'
+import { addBench } from './bench.js'
 import { addDoctor } from './doctor.js'
 import { addGenerate } from './generate.js'
 import { addInspect } from './inspect.js'
@@ -22,6 +23,7 @@ addGenerate(program)
 addInspect(program)
 addQuantize(program)
 addDoctor(program)
+addBench(program)
 
 try {
   await program.parseAsync()

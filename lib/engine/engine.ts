@@ -131,6 +131,10 @@ export class Engine implements AsyncDisposable {
     return await this.#intake.tokenizer.encodeAsync([{ text, special: options.parseSpecial ?? false }])
   }
 
+  /**
+   * Ids to text. `skipSpecial` leaves special markers out.
+   * @throws {AgentInferError} `ERR_INVALID_ARGUMENT` for an id that the tokenizer does not have.
+   */
   detokenize(ids: Int32Array | readonly number[], options: { skipSpecial?: boolean } = {}): string {
     try {
       return this.#intake.tokenizer.decode(Int32Array.from(ids), options.skipSpecial ?? false)
@@ -160,6 +164,7 @@ export class Engine implements AsyncDisposable {
     await this.#closed
   }
 
+  /** `close`, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

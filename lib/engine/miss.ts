@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto'
  */
 export type MissCause = 'none' | 'never-seen' | 'evicted' | 'salt' | 'partial' | 'template'
 
+/** Where a prompt left the cache, and why. */
 export interface CacheMiss {
   cause: MissCause
   /** Of the prompt: the first token that was not found. The prompt's length when all was. */

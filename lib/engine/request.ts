@@ -10,8 +10,10 @@ import type { RequestDrafting, SpeculationUsage } from './speculation.js'
 import type { StopText } from './stop_text.js'
 import type { GenerationStream, TokenLogprob } from './stream.js'
 
+/** `stop`: an end token, a stop id or a stop text; `length`: `maxTokens`; `abort`: its reader has left. */
 export type FinishReason = 'stop' | 'length' | 'abort'
 
+/** Tokens. */
 export interface Usage {
   promptTokens: number
   /** Of the prompt: tokens whose KV was found in the cache. */
@@ -29,6 +31,7 @@ export interface Timings {
   total: number
 }
 
+/** A finished generation. */
 export interface GenerationResponse {
   text: string
   tokens: number[]

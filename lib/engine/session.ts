@@ -24,6 +24,7 @@ import type { Topic } from './speculation.js'
 import type { GenerationStream } from './stream.js'
 import { TokenList } from './tokens.js'
 
+/** Figures of a session: see `session.stats()`. */
 export interface SessionStats {
   /** Tokens known. */
   tokens: number
@@ -33,6 +34,7 @@ export interface SessionStats {
   requests: number
 }
 
+/** What `session.prefill` found and did, in tokens. */
 export interface PrefillResult {
   /** Tokens whose KV was there already. */
   cachedTokens: number
@@ -274,10 +276,12 @@ export class Session implements Disposable {
     this.#host.loop.forget(this.id)
   }
 
+  /** `release`, for `using`. */
   [Symbol.dispose](): void {
     this.release()
   }
 
+  /** Its figures so far. */
   stats(): SessionStats {
     return { tokens: this.length, ...this.#figures }
   }

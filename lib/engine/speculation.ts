@@ -8,6 +8,7 @@ import type { DraftContext, EngineSpeculationOptions, Message, RequestSpeculatio
 /** In order of preference: see `SourceKind` in native/draft/acceptance.h. 'supplied': by the request's own drafter. */
 export type DraftSource = (typeof contract.draftSources)[number]
 
+/** What drafts did for a request, or for all of them. */
 export interface SpeculationUsage {
   /** Draft tokens that were verified, and those of them that the model itself would have said. */
   drafted: number
@@ -22,6 +23,7 @@ export interface SpeculationUsage {
   savedSeconds: number
 }
 
+/** What drafts did since the engine was opened, and what they are made of. */
 export interface SpeculationStats extends SpeculationUsage {
   memory: {
     /** Requests that draft now; sessions and roles with a text. */

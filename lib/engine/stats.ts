@@ -3,6 +3,7 @@ import type { PolicyPoint } from '../policy/types.js'
 import type { contract } from '../native.js'
 import type { SpeculationStats } from './speculation.js'
 
+/** Figures of an engine: see `engine.stats()`. */
 export interface EngineStats {
   /** Requests that hold KV, and those that wait for their start. */
   running: number
@@ -49,6 +50,7 @@ export interface EngineStats {
   }
 }
 
+/** Milliseconds. */
 export interface TimeSummary {
   mean: number
   p50: number

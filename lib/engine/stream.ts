@@ -8,6 +8,7 @@ export interface Delta {
   logprobs?: TokenLogprob[]
 }
 
+/** A token that was chosen, and how likely the model itself found it: natural logarithms, before sampling options. */
 export interface TokenLogprob {
   token: number
   logprob: number

@@ -19,6 +19,7 @@
  */
 import type { Plan, PlannedRow, RequestView, Scheduler, Snapshot } from './types.js'
 
+/** Options of the schedulers that let nobody wait for ever. */
 export interface BaselineOptions {
   /** Prompt tokens computed since its arrival after which a request goes before all younger ones of its priority. */
   readonly maxAge?: number
@@ -35,18 +36,22 @@ export function firstCome(): Scheduler {
   return baseline('fcfs', undefined, Infinity)
 }
 
+/** The shortest prompt first (`sjf`); long ones may wait for ever. */
 export function shortestPrompt(): Scheduler {
   return baseline('sjf', (request) => request.known, Infinity)
 }
 
+/** The longest prefix in the cache first (`lpm`). */
 export function longestPrefix(options: BaselineOptions = {}): Scheduler {
   return baseline('lpm', (request) => -(request.probe?.hitTokens ?? 0), options.maxAge ?? defaultMaxAge)
 }
 
+/** The fewest tokens left to compute first. */
 export function shortestUncached(options: BaselineOptions = {}): Scheduler {
   return baseline('shortest-uncached', uncached, options.maxAge ?? defaultMaxAge)
 }
 
+/** The highest response ratio first (`hrrn`): short ones go ahead, and waiting counts. */
 export function responseRatio(options: BaselineOptions = {}): Scheduler {
   return baseline('hrrn', (request, snapshot) => -age(request, snapshot) / uncached(request), options.maxAge ?? defaultMaxAge)
 }

@@ -26,6 +26,7 @@ export interface StepSignals {
 
 export type RouteReason = 'plan' | 'planned' | 'stay' | 'stuck' | 'moving' | 'budget' | 'custom'
 
+/** Who does the next step, and why. */
 export interface RouteDecision {
   readonly model: Which
   readonly reason: RouteReason
@@ -35,14 +36,18 @@ export interface RouteDecision {
   readonly finish: boolean
 }
 
+/** A rule for who does the next step. Its state is plain data, so that a run can be saved. */
 export interface Router<State = unknown> {
   readonly name: string
   /** Whether it wants the PROGRESS verdict after a step. */
   readonly wantsProgress: boolean
+  /** Before the first step. */
   initial(): { state: State; decision: RouteDecision }
+  /** After a step. */
   next(state: State, signals: StepSignals): { state: State; decision: RouteDecision }
 }
 
+/** A router by name. */
 export type RouteName = 'small' | 'large' | 'collab' | 'paper'
 
 /** The user's own rule: sees every step so far, the last one last. */

@@ -21,6 +21,7 @@ import { StepCosts } from './step_costs.js'
 import { Tenants } from './tenants.js'
 import type { Plan, PlannedRow, PolicyPoint, RequestView, Scheduler, Snapshot } from './types.js'
 
+/** Weights and limits of agent-sched. */
 export interface AgentSchedOptions {
   /** a: what a cached block is worth. */
   readonly a: number
@@ -53,6 +54,7 @@ export interface AgentSchedOptions {
   readonly sessions: Partial<SessionOptions>
 }
 
+/** What `agent-sched` is opened with by its name. */
 export const agentSchedDefaults: AgentSchedOptions = {
   a: 1,
   b: 1,
@@ -116,12 +118,14 @@ export class AgentSched implements Scheduler {
   #running = 0
   #refreshed = -Infinity
 
+  /** What is not given is taken from `agentSchedDefaults`. */
   constructor(options: Partial<AgentSchedOptions> = {}) {
     this.options = { ...agentSchedDefaults, ...options }
     this.#price = new ShadowPrice(this.options.price)
     this.#sessions = new Sessions(this.options.sessions)
   }
 
+  /** The next step. */
   plan(snapshot: Snapshot): Plan {
     const running: RequestView[] = []
     const waiting: RequestView[] = []

@@ -12,7 +12,9 @@ export const schedulers = {
   hrrn: () => responseRatio(),
 } as const satisfies Record<string, () => Scheduler>
 
+/** A scheduler by name; `agent-sched` is the default. */
 export type SchedulerName = keyof typeof schedulers
+/** The schedulers that there are by name. */
 export const schedulerNames = Object.keys(schedulers) as [SchedulerName, ...SchedulerName[]]
 export const defaultScheduler: SchedulerName = 'agent-sched'
 

@@ -17,6 +17,7 @@ export interface CostPoint {
   readonly seconds: number
 }
 
+/** A step without its drafts. */
 export interface SpeculationLoad {
   /** Rows without drafts: decoding sequences, and prefill chunks. */
   readonly tokens: number
@@ -28,6 +29,7 @@ export interface SpeculationLoad {
   readonly room: number
 }
 
+/** What the backend can run. */
 export interface SpeculationShapes {
   /** Draft lengths the backend can run, rising, within 1..15; empty: any. A draft between two lengths is padded and costs as the longer. */
   readonly lengths: readonly number[]
@@ -35,6 +37,7 @@ export interface SpeculationShapes {
   readonly uniform: boolean
 }
 
+/** What `speculate` decides on. */
 export interface SpeculationSnapshot {
   readonly survivals: readonly Survival[]
   /** Seconds that each verified token of a draft adds beside its row (reading the context once more), for each draft; absent: 0. */

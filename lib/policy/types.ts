@@ -47,6 +47,7 @@ export interface ProbeView {
   readonly group: number
 }
 
+/** The KV pool, in blocks. */
 export interface PoolView {
   readonly total: number
   readonly free: number
@@ -65,6 +66,7 @@ export interface DemandView {
   readonly fresh: number
 }
 
+/** What a plan must keep. */
 export interface PlanLimits {
   /** Rows (tokens) of a step. */
   readonly maxBatchTokens: number
@@ -91,6 +93,7 @@ export type SessionActivity =
   /** Its next request comes on this engine, with about so many more tokens, though it now runs elsewhere. */
   | { readonly kind: 'elsewhere'; readonly tokens: number }
 
+/** What a scheduler sees. */
 export interface Snapshot {
   readonly now: number
   /** Snapshots before this one, those whose plan did nothing included. */
@@ -107,6 +110,7 @@ export interface Snapshot {
   readonly deferred: readonly number[]
 }
 
+/** A request's part of a step. */
 export interface PlannedRow {
   readonly id: number
   /** Tokens to compute, at most known - computed. */
@@ -121,6 +125,7 @@ export interface Retention {
   readonly expiresAt: number
 }
 
+/** What a scheduler says: the next step. */
 export interface Plan {
   /** Each id at most once; tokens sum to at most maxBatchTokens. */
   readonly rows: readonly PlannedRow[]
@@ -143,6 +148,7 @@ export interface Scheduler {
   readonly name: string
   /** Which lookups it wants before each plan: per waiting request, and the unions. They cost microseconds each on the engine's thread. */
   readonly wants?: { readonly probes?: boolean; readonly demand?: boolean }
+  /** The next step. Called once a step, on the event loop: it must be quick. */
   plan(snapshot: Snapshot): Plan
   /** Figures over time, oldest first, for plots; as many as the policy remembers. */
   history?(): readonly PolicyPoint[]

@@ -5,6 +5,7 @@
 import { parseToolCalls } from './tool_calls.js'
 import type { ParsedCall } from './tool_calls.js'
 
+/** Special texts of a model around thinking and calls. */
 export interface OutputMarkers {
   readonly thinkStart: string
   readonly thinkEnd: string

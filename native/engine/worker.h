@@ -1,6 +1,7 @@
 #pragma once
 // A thread that runs jobs in order: the engine's thread, which alone touches backend, KV and sequences.
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -22,11 +23,13 @@ class Worker {
 
  private:
   void run();
+  void linger() const;
 
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> jobs_;  // guarded by mutex_
   bool stopping_ = false;                   // guarded by mutex_
+  std::atomic<bool> wanted_ = false;        // there are jobs or it is stopping; written under mutex_
   std::once_flag joined_;
   std::thread thread_;  // last: starts when everything above exists
 };

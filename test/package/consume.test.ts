@@ -1,4 +1,4 @@
-import { cpSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -130,6 +130,17 @@ test('the command line tool is installed and works', async () => {
   expect(doctor.stdout).toContain('prebuilds')
   const ended = await run(tool, ['generate', '--model', checkpoint('pangu'), '--prompt', 'Hello', '--max-tokens', '5'], project)
   expect(ended.code, ended.stderr).toBe(0)
+})
+
+test('the benchmarks come with it, and run where nothing else is', async () => {
+  const tool = path.join(project, 'node_modules/.bin/agentinfer')
+  const flags = ['--model', checkpoint('pangu'), '--rounds', '1', '--sequences', '1', '--input', '16', '--output', '8', '--json', 'bench.json', '--html', 'bench.html']
+  const ended = await run(tool, ['bench', 'throughput', ...flags], project)
+  expect(ended.code, ended.stderr).toBe(0)
+  const { environment, rows } = JSON.parse(readFileSync(path.join(project, 'bench.json'), 'utf8')) as { environment: { package: string }; rows: unknown[] }
+  expect(environment.package).toBe(manifest.version)
+  expect(rows.length).toBeGreaterThan(2)
+  expect(readFileSync(path.join(project, 'bench.html'), 'utf8')).toContain('vegaEmbed(')
 })
 
 test('without a prebuild for this machine the error names the places looked at and the way out', async () => {

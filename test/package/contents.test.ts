@@ -18,15 +18,20 @@ test('the tarball holds the built package and nothing else', () => {
     /^package\.json$/,
     /^README\.md$/,
     /^LICENSE$/,
+    /^CHANGELOG\.md$/,
+    /^llms\.txt$/,
     /^dist\/esm\/([a-z0-9_]+\/)*[a-z0-9_]+\.(js|cjs|d\.ts|d\.cts)$/,
     /^dist\/cjs\/([a-z0-9_]+\/)*[a-z0-9_]+\.(js|cjs|d\.ts|d\.cts)$/,
     /^dist\/cjs\/package\.json$/,
+    /^dist\/bench\/([a-z0-9_-]+\/)*[a-z0-9_-]+\.js$/,
+    /^dist\/bench\/tokenizer\/tokenizer(\.model|_config\.json)$/,
+    /^dist\/bench\/vega\/([a-z-]+\.min\.js|LICENSE\.[a-z-]+)$/,
     /^prebuilds\/(linux|darwin)-(x64|arm64)\/agentinfer\.(glibc|musl)\.node$/,
   ]
   const paths = packed.files.map((file) => file.path)
   expect(paths.filter((file) => !expected.some((pattern) => pattern.test(file)))).toEqual([])
   for (const pattern of expected) expect(paths).toContainEqual(expect.stringMatching(pattern))
-  expect(paths.filter((file) => file.startsWith('dist/cjs/cli'))).toEqual([])
+  expect(paths.filter((file) => /^dist\/(cjs\/cli|bench\/(models|research-world))/.test(file))).toEqual([])
 })
 
 test('a prebuild for this machine is inside', () => {

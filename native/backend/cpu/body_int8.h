@@ -11,6 +11,7 @@
 
 constexpr int kVecsPerPanel = kPanelColumns / kLanes;
 constexpr int64_t kInt8PrefetchBytes = 4096;
+constexpr int64_t kInt8StreamK4 = 48;  // 12 KiB of a panel: two of them are in the first cache
 
 // Vectors of columns for a tile of R rows: a power of two.
 constexpr int int8_vecs_for(int rows) {
@@ -20,35 +21,47 @@ constexpr int int8_vecs_for(int rows) {
   return vecs;
 }
 
-// As for bf16: a lone pass over the columns fetches ahead of itself, several share the next panel's four
-// lines of each step.
-template <int V>
-inline void int8_prefetch(const MatmulInt8& m, int64_t panel, int column, int64_t k, const int8_t* w) {
+// Part of k of a panel, and where its sums rest between two parts.
+struct Int8Part {
+  int64_t panel, k_begin, k_count;
+  Acc* rest;  // [row of the tile][vector of the panel]
+};
+
+// A lone pass over the columns fetches ahead of itself. Several share what follows this part: each fetches as
+// many of the four lines of a step as its share is.
+template <int V, bool kStream>
+inline void int8_prefetch(const Int8Part& part, int column, int64_t k, const int8_t* w, const int8_t* next) {
   constexpr int kPasses = kVecsPerPanel / V, kLines = kPasses < 4 ? 4 / kPasses : 1;
-  const int8_t* next = m.w + ((panel + 1) * m.k4 * 4 + (column / (V * kLanes) * m.k4 + k) * kLines) * 64;
+  const int8_t* share = next + (column / (V * kLanes) * part.k_count + k) * (kLines * 64);
 #pragma GCC unroll 4
   for (int line = 0; line < kLines; ++line) {
     if (kPasses == 1)
       __builtin_prefetch(w + kInt8PrefetchBytes + line * 64);
+    else if (kStream)
+      __builtin_prefetch(share + line * 64);
     else
-      __builtin_prefetch(next + line * 64, 0, 2);
+      __builtin_prefetch(share + line * 64, 0, 2);
   }
 }
 
-template <int R, int V, bool kPrefetch>
-void int8_tile(const MatmulInt8& m, int64_t panel, int row, int column) {
+template <int R, int V, bool kPrefetch, bool kStream>
+void int8_tile(const MatmulInt8& m, const Int8Part& part, int row, int column) {
   Acc sum[R][V];
-  const int64_t at = panel * kPanelColumns + column;
+  const int64_t at = part.panel * kPanelColumns + column;
+  Acc* rest = part.rest + column / kLanes;
+  const bool first = !kStream || part.k_begin == 0, last = !kStream || part.k_begin + part.k_count == m.k4;
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) sum[r][v] = first_sum(m.column_sum + at + v * kLanes);
+    for (int v = 0; v < V; ++v)
+      sum[r][v] = first ? first_sum(m.column_sum + at + v * kLanes) : rest[r * kVecsPerPanel + v];
 
-  const int8_t* x = m.x + row * m.x_stride;
+  const int8_t* x = m.x + row * m.x_stride + part.k_begin * 4;
   const int64_t stride = m.x_stride;
-  const int8_t* w = m.w + (panel * m.k4 * kPanelColumns + column) * 4;
-  for (int64_t k = 0; k < m.k4; ++k, x += 4, w += kPanelColumns * 4) {
-    if (kPrefetch) int8_prefetch<V>(m, panel, column, k, w);
+  const int8_t* w = m.w + ((part.panel * m.k4 + part.k_begin) * kPanelColumns + column) * 4;
+  const int8_t* next = w + (part.k_count * kPanelColumns - column) * 4;
+  for (int64_t k = 0; k < part.k_count; ++k, x += 4, w += kPanelColumns * 4) {
+    if (kPrefetch) int8_prefetch<V, kStream>(part, column, k, w, next);
     WeightVec weights[V];
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) weights[v] = load_weights(w + v * kLanes * 4);
@@ -60,6 +73,13 @@ void int8_tile(const MatmulInt8& m, int64_t panel, int row, int column) {
     }
   }
 
+  if (!last) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) rest[r * kVecsPerPanel + v] = sum[r][v];
+    return;
+  }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     const Vec x_scale = broadcast(m.x_scale[row + r]);
@@ -72,28 +92,43 @@ void int8_tile(const MatmulInt8& m, int64_t panel, int row, int column) {
   }
 }
 
-template <int R = kInt8TileRows>
-void int8_rows(const MatmulInt8& m, int64_t panel, int row, int rows) {
+template <bool kStream, int R = kInt8TileRows>
+void int8_rows(const MatmulInt8& m, const Int8Part& part, int row, int rows) {
   if constexpr (R > 1) {
-    if (rows < R) return int8_rows<R - 1>(m, panel, row, rows);
+    if (rows < R) return int8_rows<kStream, R - 1>(m, part, row, rows);
   }
   constexpr int kVecs = int8_vecs_for(R);
   for (int column = 0; column < kPanelColumns; column += kVecs * kLanes) {
     if (row == 0 && column < 4 * kVecs * kLanes)
-      int8_tile<R, kVecs, true>(m, panel, row, column);
+      int8_tile<R, kVecs, true, kStream>(m, part, row, column);
     else
-      int8_tile<R, kVecs, false>(m, panel, row, column);
+      int8_tile<R, kVecs, false, kStream>(m, part, row, column);
   }
 }
 
-void matmul_int8(const MatmulInt8& m) {
+template <bool kStream>
+void int8_panels(const MatmulInt8& m) {
+  const int64_t block = kStream ? kInt8StreamK4 : m.k4;
   const int tiles = (m.rows + kInt8TileRows - 1) / kInt8TileRows;
+  Acc rest[kInt8TileRows * kVecsPerPanel];
   for (int64_t panel = 0; panel < m.panels; ++panel)
-    for (int i = 0, row = 0; i < tiles; ++i) {
-      const int rows = (m.rows - row) / (tiles - i);
-      int8_rows(m, panel, row, rows);
-      row += rows;
+    for (int64_t k = 0; k < m.k4; k += block) {
+      const Int8Part part{panel, k, m.k4 - k < block ? m.k4 - k : block, rest};
+      for (int i = 0, row = 0; i < tiles; ++i) {
+        const int rows = (m.rows - row) / (tiles - i);
+        int8_rows<kStream>(m, part, row, rows);
+        row += rows;
+      }
     }
+}
+
+void matmul_int8(const MatmulInt8& m) {
+  // One tile of rows that needs several passes over the columns: memory is the limit, and reading from the
+  // second cache would compete with it, so the passes go over parts of k that stay in the first.
+  if (m.rows <= kInt8TileRows && kVecsPerPanel * m.rows > kInt8WideSums)
+    int8_panels<true>(m);
+  else
+    int8_panels<false>(m);
 }
 
 // The same multiplication and addition on every ISA (no fma), so the quantised values agree to the bit.

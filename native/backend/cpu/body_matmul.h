@@ -9,6 +9,7 @@ constexpr int kPairsPerPanel = kPanelColumns / (2 * kLanes);
 constexpr int kPairsPerGroup = 16 / kLanes;     // a group is 32 columns: 16 dwords
 constexpr int kConvertRows = 3 * kMaxTileRows;  // from here on a converted copy of the block pays
 constexpr int64_t kPrefetchBytes = 4096;
+constexpr int64_t kStreamBlock = 48;  // 6 KiB of a panel: two of them are in the first cache
 
 // First column of pair i; its low halves are kLanes columns from here, its high halves from here + 16.
 constexpr int column_of(int pair) {
@@ -35,7 +36,9 @@ struct Bf16Weights {  // straight from the panel
     }
   }
   // Steady reading in every pass over the columns: a lone pass fetches what it needs next itself; of several,
-  // the first two fetch half each of the next block of k, so that memory is busy in both.
+  // the first two fetch half each of the next block of k, so that memory is busy in both. Blocks are small
+  // then: what is used lies in the first cache, since reading it from the second would compete with the
+  // fetching.
   template <int P>
   void prefetch(int64_t k, int64_t k_count, int pair) const {
     const char* base = reinterpret_cast<const char*>(data);
@@ -43,7 +46,7 @@ struct Bf16Weights {  // straight from the panel
       __builtin_prefetch(base + k * 128 + kPrefetchBytes);
       __builtin_prefetch(base + k * 128 + kPrefetchBytes + 64);
     } else {
-      __builtin_prefetch(base + k_count * 128 + (pair / P * k_count + k) * 64, 0, 2);
+      __builtin_prefetch(base + k_count * 128 + (pair / P * k_count + k) * 64);
     }
   }
 };
@@ -161,7 +164,7 @@ void matmul_block(const MatmulBf16& m, int64_t panel, int64_t k_begin, int64_t k
 void matmul_bf16(const MatmulBf16& m) {
   // A tile that is the whole panel wide needs no blocks: nothing is read twice.
   const bool one_pass = m.rows <= kMaxTileRows && 2 * kPairsPerPanel * m.rows <= kWideAccumulators;
-  const int64_t block = one_pass ? m.k : kKBlock;
+  const int64_t block = one_pass ? m.k : m.rows <= kMaxTileRows ? kStreamBlock : kKBlock;
   if (m.rows < kConvertRows) {  // the weights are the bulk of the traffic: stream them panel by panel
     for (int64_t panel = 0; panel < m.panels; ++panel)
       for (int64_t k = 0; k < m.k; k += block) matmul_block(m, panel, k, m.k - k < block ? m.k - k : block);

@@ -1,0 +1,104 @@
+/**
+ * What each part of the agent acceleration is worth: several agents at once on one model, in a KV pool that is too small for all of them,
+ * with everything on, and with each part off in turn. Turns write what a trace says (teacher forcing); the forward passes, the KV, the
+ * drafts and the scheduling are real.
+ */
+import { Engine } from 'agentinfer'
+import type { AgentOptions, EngineOptions } from 'agentinfer'
+
+import { madeTrace, recordedTrace, runTrace } from '../agent_traces.js'
+import type { Measured, Trace } from '../agent_traces.js'
+import { modelFolder } from '../model_shapes.js'
+import { median } from '../report.js'
+import type { Report } from '../report.js'
+import { describeModel } from '../target.js'
+
+export const description = 'agents with everything on, and with speculation, agent-sched, the observation filter or memory of history off in turn'
+export const options = {
+  /** A folder, or a shape with random weights. */
+  model: { type: 'string', default: '20m' },
+  device: { type: 'string', default: 'cpu' },
+  weights: { type: 'string', default: 'bf16' },
+  threads: { type: 'string', default: '' },
+  rounds: { type: 'string', default: '3' },
+  agents: { type: 'string', default: '8' },
+  turns: { type: 'string', default: '12' },
+  /** Milliseconds a tool takes. */
+  latency: { type: 'string', default: '150' },
+  /** KV for so much of what all agents hold at the end. */
+  room: { type: 'string', default: '0.6' },
+  /** A saved run (RunRecord as JSON) instead of the built-in trace. */
+  trace: { type: 'string', default: '' },
+} as const
+
+type Values = Record<keyof typeof options, string>
+
+interface Variant {
+  readonly name: string
+  readonly engine?: Partial<EngineOptions>
+  readonly agent?: Partial<AgentOptions>
+}
+
+const history = { rule: 'gate', threshold: 2000, minSaved: 256, memoryMax: 160 } as const
+
+const variants: readonly Variant[] = [
+  { name: 'everything on', agent: { compress: { history } } },
+  { name: 'without speculation', engine: { speculation: 'off' }, agent: { compress: { history } } },
+  { name: 'without agent-sched (first come)', engine: { scheduler: 'fcfs' }, agent: { compress: { history } } },
+  { name: 'without the observation filter', agent: { compress: { observations: false, history } } },
+  { name: 'without memory of history', agent: { compress: { history: false } } },
+  { name: 'everything off', engine: { speculation: 'off', scheduler: 'fcfs' }, agent: { compress: false } },
+]
+
+/** Two characters a token, as the small vocabulary of the random checkpoints has it, and the system turn. */
+function roughTokens({ turns, values }: Trace): number {
+  return 400 + Math.ceil((turns.join('').length + values.map((value) => JSON.stringify(value)).join('').length) / 2)
+}
+
+async function one(report: Report, variant: Variant, traces: readonly Trace[], values: Values): Promise<{ seconds: number; runs: Measured[] }> {
+  const folder = modelFolder(values.model)
+  const sizes = traces.map(roughTokens)
+  const kvTokens = Math.ceil(Math.max(Number(values.room) * sizes.reduce((sum, size) => sum + size, 0), 2 * Math.max(...sizes)))
+  const engine = await Engine.open({
+    model: folder,
+    device: values.device,
+    weights: values.weights as NonNullable<EngineOptions['weights']>,
+    ...(values.threads !== '' && { threads: Number(values.threads) }),
+    maxContext: 2 * Math.max(...sizes) + 1024,
+    kvTokens,
+    scheduler: 'agent-sched',
+    ...variant.engine,
+  })
+  report.about({ model: describeModel(folder, engine.info) })
+  const start = performance.now()
+  const runs = await Promise.all(traces.map((trace) => runTrace(trace, { small: engine }, Number(values.latency), variant.agent ?? {})))
+  const seconds = (performance.now() - start) / 1000
+  await engine.close()
+  return { seconds, runs }
+}
+
+export async function run(report: Report, values: Values): Promise<void> {
+  const [rounds, agents, turns] = [Number(values.rounds), Number(values.agents), Number(values.turns)]
+  const recorded = values.trace === '' ? undefined : recordedTrace(values.trace)
+  const found = variants.map(() => ({ rates: [] as number[], runs: [] as Measured[] }))
+  // The first round warms up and is thrown away; the variants take turns, each time another first.
+  for (let round = -1; round < rounds; ++round) {
+    for (let at = 0; at < variants.length; ++at) {
+      const index = (at + round + 1) % variants.length
+      const variant = variants[index]!
+      report.progress(`${variant.name}: round ${round + 1} of ${rounds}`)
+      const traces = Array.from({ length: agents }, (_, agent) => recorded ?? madeTrace(turns, 9000 + 100 * round + agent, 400))
+      const { seconds, runs } = await one(report, variant, traces, values)
+      if (round < 0) continue
+      found[index]!.rates.push((60 * agents) / seconds)
+      found[index]!.runs.push(...runs)
+    }
+  }
+  const all = median(found[0]!.rates)
+  for (const [index, { name }] of variants.entries()) {
+    const { rates, runs } = found[index]!
+    const mean = (of: (measured: Measured) => number): number => Math.round(runs.reduce((sum, measured) => sum + of(measured), 0) / runs.length)
+    const note = `${(median(rates) / all).toFixed(2)}x of everything on; a run: ${mean((m) => m.computed)} tokens computed, ${mean((m) => m.cached)} found, ${mean((m) => m.context)} at the end`
+    report.addSamples({ name, unit: 'tasks/min', note }, rates)
+  }
+}

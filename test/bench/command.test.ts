@@ -1,0 +1,121 @@
+// `agentinfer bench` as its users run it, on the tiny checkpoint, and its page in a browser.
+import { execFile } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+
+import { chromium } from 'playwright-core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+
+import type { BenchDocument } from '../../bench/document.js'
+import { checkpoint } from '../fixtures/paths.js'
+
+const main = path.join(import.meta.dirname, '../../dist/esm/cli/main.js')
+const folder = mkdtempSync(path.join(os.tmpdir(), 'agentinfer-bench-test-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+async function bench(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  try {
+    return { code: 0, ...(await promisify(execFile)(process.execPath, [main, 'bench', ...args], { cwd: folder })) }
+  } catch (error) {
+    return error as { code: number; stdout: string; stderr: string }
+  }
+}
+
+const load = ['serve', '--model', checkpoint('pangu'), '--requests', '12', '--rates', '40,80', '--output', '4-8', '--input', '32', '--shared', '32']
+let ended: Awaited<ReturnType<typeof bench>>
+let document: BenchDocument
+beforeAll(async () => {
+  ended = await bench(...load, '--json', 'old.json')
+  document = JSON.parse(readFileSync(path.join(folder, 'old.json'), 'utf8')) as BenchDocument
+})
+
+test('it ends well, and shows no progress where nobody looks', () => {
+  expect(ended.code, ended.stderr).toBe(0)
+  expect(ended.stderr).toBe('')
+})
+
+test('serve gives every percentile of every metric and the goodput at each rate', () => {
+  const names = document.rows.map(({ name }) => name)
+  for (const rate of [40, 80])
+    for (const metric of ['TTFT', 'TPOT', 'ITL', 'E2E'])
+      for (const statistic of ['mean', 'p50', 'p90', 'p99']) expect(names).toContain(`${rate} req/s: ${metric} ${statistic}`)
+  const value = (name: string): number => document.rows.find((row) => row.name === name)!.value
+  expect(value('40 req/s: TTFT p50')).toBeLessThanOrEqual(value('40 req/s: TTFT p99'))
+  expect(value('40 req/s: goodput')).toBeGreaterThan(0)
+  // What all share is read once at each rate; prompts are not found again from the rate before.
+  expect(value('80 req/s: hit rate')).toBeLessThan(90)
+})
+
+test('the record says what it was measured on', () => {
+  const { environment, about, options } = document
+  expect(environment.host.map(({ what }) => what)).toContain('instruction sets')
+  expect(environment.package).toMatch(/^\d+\.\d+\.\d+/)
+  expect(about['model']).toMatchObject({ architecture: 'PanguEmbeddedForCausalLM', device: 'cpu', fingerprint: expect.stringMatching(/^[0-9a-f]{16}$/) as unknown })
+  expect(options).toMatchObject({ rates: '40,80', burstiness: '1' })
+})
+
+test('latency and throughput set their figures beside the limit of the device', async () => {
+  const flags = ['--model', checkpoint('pangu'), '--rounds', '2', '--output', '6', '--json', 'figures.json']
+  for (const args of [['throughput', '--sequences', '1,2', '--input', '16'], ['latency', '--inputs', '16,32']]) {
+    const made = await bench(...args, ...flags)
+    expect(made.code, made.stderr).toBe(0)
+    const { rows } = JSON.parse(readFileSync(path.join(folder, 'figures.json'), 'utf8')) as BenchDocument
+    const limited = rows.filter(({ limit }) => limit !== undefined)
+    expect(limited.length).toBeGreaterThan(1)
+    for (const { note, limit } of limited) {
+      expect(limit).toBeGreaterThan(0)
+      expect(note).toContain('measured on this machine')
+    }
+  }
+})
+
+test('what is wrong is said, with the cases there are', async () => {
+  const unknown = await bench('speed')
+  expect(unknown.code).toBe(2)
+  expect(unknown.stderr).toMatch(/there is no case 'speed'[^]*throughput/)
+  const list = await bench('--help')
+  expect(list.code).toBe(0)
+  for (const name of ['throughput', 'latency', 'serve', 'agents', 'draft', 'sched', 'ablation']) expect(list.stdout).toContain(`  ${name} `)
+  const help = await bench('serve', '--help')
+  expect(help.stdout).toContain('--burstiness <value>  default: 1')
+  const option = await bench('serve', '--nonsense', '1')
+  expect(option.code).toBe(1)
+  expect(option.stderr).toContain('nonsense')
+  const compare = await bench('serve', '--compare', main)
+  expect(compare.code).toBe(1)
+})
+
+const browser = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((file) => existsSync(file))
+const needed = process.env['CI'] !== undefined
+if (browser === undefined && !needed) process.stderr.write('the page is not checked in a browser: there is no Chromium (apt-get install chromium)\n')
+
+test.skipIf(browser === undefined && !needed)('the page stands alone, and shows its plots and the comparison in Chromium', async () => {
+  const again = await bench(...load, '--html', 'page.html', '--compare', 'old.json')
+  expect(again.code, again.stderr).toBe(0)
+  expect(again.stdout).toMatch(/before +now +unit +ratio/)
+  const chrome = await chromium.launch({ executablePath: browser ?? 'chromium', args: ['--no-sandbox', '--disable-gpu'] })
+  try {
+    const page = await chrome.newPage()
+    const problems: string[] = []
+    const asked: string[] = []
+    page.on('pageerror', (error) => problems.push(error.message))
+    page.on('console', (message) => void (message.type() === 'error' && problems.push(message.text())))
+    page.on('request', (request) => asked.push(request.url()))
+    const address = pathToFileURL(path.join(folder, 'page.html')).href
+    await page.goto(address)
+    await page.waitForFunction('Array.from(document.querySelectorAll("[id^=plot]")).every((plot) => plot.querySelector("svg"))')
+    expect(problems).toEqual([])
+    expect(asked.filter((url) => !url.startsWith('data:') && !url.startsWith('blob:'))).toEqual([address])
+    const marks = await page.evaluate<number[]>('Array.from(document.querySelectorAll("[id^=plot]"), (plot) => plot.querySelectorAll("svg .mark-symbol path, svg .mark-rect path").length)')
+    expect(marks.length).toBeGreaterThanOrEqual(7)
+    expect(Math.min(...marks)).toBeGreaterThan(0)
+    const heading = await page.textContent('h1')
+    expect(heading).toBe('agentinfer bench: serve')
+    expect(await page.textContent('body')).toMatch(/TTFT p99[^]*Compared with old\.json[^]*fingerprint/)
+  } finally {
+    await chrome.close()
+  }
+})
