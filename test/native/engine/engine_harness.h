@@ -88,8 +88,6 @@ inline Stepped step(Engine& engine, const std::vector<std::array<int, 3>>& rows,
     for (int e = 0; e < f[3]; ++e) stepped.tokens[f[0]].push_back(stepped.result.tokens[token++]);
   }
   CHECK_EQ(token, stepped.result.tokens.size());
-  for (const StepError& error : stepped.result.errors)
-    std::printf("  %s: %s\n", error.code.c_str(), error.message.c_str());
   engine.check();
   return stepped;
 }

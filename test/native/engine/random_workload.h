@@ -107,6 +107,7 @@ inline int run_together(Engine& engine, const Requests& requests, const Outputs&
     }
     pace.between(live, round);
     const Stepped stepped = step(engine, rows, preempt);
+    for (const StepError& error : stepped.result.errors) check::report(error.code.c_str(), 0, error.message);
     CHECK(stepped.result.notices.empty());
     for (const auto& [id, outcome] : stepped.outcomes) {
       accepted += outcome.accepted;
