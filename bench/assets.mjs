@@ -13,7 +13,7 @@ for (const file of ['tokenizer.model', 'tokenizer_config.json'])
 mkdirSync(path.join(target, 'vega'), { recursive: true })
 for (const name of ['vega', 'vega-lite', 'vega-embed']) {
   const from = path.join(root, 'node_modules', name)
-  if (existsSync(from) === true) {
+  if (existsSync(from)) {
     cpSync(path.join(from, 'build', `${name}.min.js`), path.join(target, 'vega', `${name}.min.js`))
     cpSync(path.join(from, 'LICENSE'), path.join(target, 'vega', `LICENSE.${name}`))
   } else {

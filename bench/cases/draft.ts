@@ -235,7 +235,7 @@ async function replayRows(report: Report, values: Values): Promise<void> {
   const [runs, agents, turns] = [Number(values.runs), Number(values.agents), Number(values.turns)]
   const engine = await openEngine(report, values, values.model, 16384)
   const { vocabSize } = engine.info.config
-  for (const batch of [1, agents]) {
+  for (const batch of new Set([1, agents])) {
     const traces = agentTraces({ seed: 7, runs, agents, rounds: turns, vocabulary: vocabSize })
     const tallies = modes.map((): Tally => ({ tokens: 0, steps: 0, drafted: 0, accepted: 0, decode: 0 }))
     const libraries = modes.map((): Library => ({ texts: new Map(), answers: new SuffixCounts() }))

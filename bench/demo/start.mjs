@@ -14,7 +14,7 @@ function run(command, args, stdio) {
   process.exit(status ?? 1)
 }
 
-const missing = ['dist/esm/index.js', 'build/Release/agentinfer.node'].filter((file) => existsSync(root + file) !== true)
+const missing = ['dist/esm/index.js', 'build/Release/agentinfer.node'].filter((file) => !existsSync(root + file))
 if (missing.length > 0) {
   process.stdout.write('building agentinfer, which takes some minutes once\n')
   run('npm', ['run', '--silent', 'prepare'], 'inherit')

@@ -1,47 +1,47 @@
 #!/usr/bin/env bash
 # Makes both models from nothing, or goes on where it was stopped: bench/models/make.sh FOLDER
-# Needs `npm ci`, `npm run build:bench` and the Python packages of requirements.txt. PYTHON, DEVICE: which Python, cpu or cuda.
+# Needs `npm ci`, `npm run build:bench` and the Python packages of requirements.txt. PYTHON, DEVICE, THREADS: which Python, cpu or cuda, how many.
 # FOLDER gets data, checkpoints (NAME/state.pt), curves (NAME/log.jsonl) and at the end NAME/model.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export=$here/../../dist/bench/models/export.js
 python=${PYTHON:-python3}
 device=${DEVICE:-cpu}
+threads=${THREADS:-2}
+# Tokens until which each stage trains.
+small=${SMALL:-12e6} narrow=${NARROW:-24e6} large=${LARGE:-40e6}
 folder=$1
-export OMP_WAIT_POLICY=PASSIVE # two trainings share the cores
 mkdir -p "$folder"
 cd "$folder"
 
+rows() { # name, options of export.ts
+  [ -f "$1.npz" ] && return
+  node "$export" "${@:2}" --out "$1.jsonl"
+  "$python" "$here/data.py" "$1.jsonl" tokenizer "$1.part.npz" && mv "$1.part.npz" "$1.npz" && rm "$1.jsonl"
+}
 if [ ! -f tokenizer/tokenizer.model ]; then
   node "$export" --worlds 100 --out tok.jsonl
   "$python" "$here/make_tokenizer.py" tok.jsonl tokenizer
 fi
-if [ ! -f train.npz ]; then
-  node "$export" --worlds 2000 --questions 16 --out train.jsonl
-  "$python" "$here/data.py" train.jsonl tokenizer train.part.npz && mv train.part.npz train.npz && rm train.jsonl
-fi
-if [ ! -f tune.npz ]; then
-  node "$export" --split tune --worlds 20 --questions 16 --progress 1 --out tune.jsonl
-  "$python" "$here/data.py" tune.jsonl tokenizer tune.part.npz && mv tune.part.npz tune.npz && rm tune.jsonl
-fi
+rows train --worlds 2000 --questions 16
+rows drills --worlds 1000 --first-seed 7001 --questions 0 --drills 25
+rows tune --split tune --worlds 20 --questions 16 --progress 1
 
-train() { # size, further options
-  "$python" "$here/train.py" --size "$1" --runs train.npz --tune tune.npz --tokenizer tokenizer --out "$1" --device "$device" --batch 4096 "${@:2}" \
-    >> "$1.out" 2>&1
+train() { # size, folder, further options
+  "$python" "$here/train.py" --size "$1" --runs train.npz --tune tune.npz --drills drills.npz --tokenizer tokenizer --out "$2" --device "$device" \
+    --threads "$threads" --batch 2560 "${@:3}" >> "$2.out" 2>&1
 }
 # A training that is stopped or that is done ends with status 0, so the stages look at what has been reached.
-reached() { [ -f "$1/log.jsonl" ] && tail -n 1 "$1/log.jsonl" | "$python" -c "import json, sys; sys.exit(json.load(sys.stdin)['tokens'] < $2)"; }
-stage() { reached "$1" "$2" || train "$1" --tokens "$2" "${@:3}"; reached "$1" "$2"; }
+reached() { [ -f "$1/log.jsonl" ] && tail -n 1 "$1/log.jsonl" | "$python" -c "import json, sys; sys.exit(json.load(sys.stdin)['tokens'] < float('$2'))"; }
+stage() { reached "$2" "$3" || train "$1" "$2" --tokens "$3" "${@:4}"; reached "$2" "$3"; }
 
-small() { stage small 10000000 --threads 1 --short 2.5e6 --decay 2.5e6; }
-large() {
-  stage large 6000000 --threads 1 --short 2e6 --layers 3
-  stage large 14000000 --threads 2 --decay 4e6
-}
-small & first=$!
-large & second=$!
-# Trainings save and end when they are told to; a terminal's Ctrl-C reaches them by itself.
-trap 'trap - TERM; kill -TERM 0' TERM
-wait $first
-wait $second
+# The narrow network is the small model when it is half done, and at its end what the large one begins as.
+stage small narrow "$small" --drill-share 0.9 --drill-until "$narrow"
+[ -d small ] || cp -r narrow small
+stage small narrow "$narrow" --drill-share 0.9 --drill-until "$narrow"
+if [ ! -d large ]; then
+  mkdir large
+  "$python" "$here/grow.py" narrow/state.pt large/state.pt
+fi
+stage large large "$large" --drill-share 0.1 --decay 6e6
 for size in small large; do "$python" "$here/export_model.py" $size/state.pt tokenizer $size/model; done

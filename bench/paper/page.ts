@@ -29,6 +29,19 @@ export function textTable(result: Result): string {
   return [`${table.number}. ${table.title} (the paper's ${table.source}). ${table.about}`, ...rows].join('\n')
 }
 
+/** As Markdown, for a README. */
+export function markdownTable(result: Result): string {
+  const { table } = result
+  const heads = ['', ...table.columns.map(({ name, unit }) => (unit === '' ? name : `${name}, ${unit}`)), 'speedup']
+  const lines = table.variants.map(({ name, whose }) => [
+    whose === 'ours' ? `**${name}**` : name,
+    ...table.columns.map((column) => shown(result.estimate(name, column))),
+    `${shown(result.ratio(name, table.base, rate))}x`,
+  ])
+  const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+  return [`${table.number}. ${table.title} (${table.source}). ${table.about}`, '', row(heads), row(heads.map(() => '---')), ...lines.map(row), ''].join('\n')
+}
+
 /** Speed against accuracy, with intervals. */
 function plot(result: Result): Spec {
   const { table } = result

@@ -150,8 +150,8 @@ const whole: Parts = { ...four.collab, ...four.compress, ...four.sched, ...four.
 function wholeTable(sessions: number): Table {
   return {
     number: 5, title: `The whole, ${sessions} agents`, source: 'Table 13',
-    about: 'Each engine has a pool for about half of what the agents want. Rows with + add a part to the row above; rows with - are the whole without one.',
-    sessions, kvPerSession: 256, hops: defaultHops, base: 'large only, first come',
+    about: 'Each engine has a pool for most of what the agents want, not for all. Rows with + add a part to the row above; rows with - are the whole without one.',
+    sessions, kvPerSession: 384, hops: defaultHops, base: 'large only, first come',
     variants: [
       { name: 'large only, first come', parts: {} },
       { name: '+ Collab', parts: four.collab },

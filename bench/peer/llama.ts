@@ -11,7 +11,20 @@ export interface PeerOptions {
   readonly sequences: number
 }
 
+/** An agent's turns as token ids: what it reads first, then what it says and what it reads of it, in turn; it ends with what it says. */
+export interface PeerTrace {
+  readonly prompt: readonly number[]
+  readonly rounds: readonly { readonly said: readonly number[]; readonly observed: readonly number[] }[]
+}
+
 export interface PeerCalls {
+  /** Natural logarithms of the probabilities of each token of the vocabulary to come after `tokens`. */
+  logprobs(tokens: number[]): Promise<number[]>
+  /**
+   * All at once, each on a sequence of its own that keeps its KV over the turns; what the model says is replaced by the trace, token by
+   * token. Milliseconds until the last has ended.
+   */
+  replay(traces: readonly PeerTrace[], toolMilliseconds: number): Promise<number>
   /** Milliseconds until all tokens are computed. */
   prefill(tokens: number[]): Promise<number>
   /** Greedy; every prompt is a sequence of its own, all at once. Milliseconds from everybody's first token to everybody's last, and the tokens. */
@@ -38,6 +51,14 @@ export class LlamaPeer implements PeerCalls {
     const peer = new LlamaPeer(fork(fileURLToPath(new URL('llama_process.js', import.meta.url)), [JSON.stringify(options)]))
     await peer.#reply()
     return peer
+  }
+
+  async logprobs(tokens: number[]): Promise<number[]> {
+    return (await this.#call({ call: 'logprobs', args: [tokens] })) as number[]
+  }
+
+  async replay(traces: readonly PeerTrace[], toolMilliseconds: number): Promise<number> {
+    return (await this.#call({ call: 'replay', args: [traces, toolMilliseconds] })) as number
   }
 
   async prefill(tokens: number[]): Promise<number> {

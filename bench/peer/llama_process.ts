@@ -3,12 +3,14 @@ import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
 import { peerManifest } from './llama.js'
-import type { PeerCalls, PeerOptions, PeerReply, PeerRequest } from './llama.js'
+import type { PeerCalls, PeerOptions, PeerReply, PeerRequest, PeerTrace } from './llama.js'
 
 /** What is used of node-llama-cpp 3. */
 interface LlamaSequence {
   clearHistory(): Promise<void>
-  evaluate(tokens: number[], options: { temperature: number; yieldEogTokens: boolean }): AsyncGenerator<number>
+  /** A token given to `next` takes the place of the one that was yielded. */
+  evaluate(tokens: number[], options: { temperature: number; yieldEogToken: boolean }): AsyncGenerator<number, void, number | undefined>
+  controlledEvaluate(input: (number | [number, { generateNext: { logits: true } }])[]): Promise<({ next: { logits?: Map<number, number> } } | undefined)[]>
   evaluateWithoutGeneratingNewTokens(tokens: number[]): Promise<void>
 }
 interface LlamaModule {
@@ -35,14 +37,45 @@ async function decodeOne(sequence: LlamaSequence, prompt: number[], count: numbe
   await sequence.clearHistory()
   const tokens: number[] = []
   let first = 0
-  for await (const token of sequence.evaluate(prompt, { temperature: 0, yieldEogTokens: true })) {
+  for await (const token of sequence.evaluate(prompt, { temperature: 0, yieldEogToken: true })) {
     if (tokens.length === 0) first = performance.now()
     if (tokens.push(token) === count) break
   }
   return { first, last: performance.now(), tokens }
 }
 
+async function replayOne(sequence: LlamaSequence, { prompt, rounds }: PeerTrace, toolMilliseconds: number): Promise<void> {
+  await sequence.clearHistory()
+  let pending = [...prompt]
+  for (const [index, { said, observed }] of rounds.entries()) {
+    const writing = sequence.evaluate(pending, { temperature: 0, yieldEogToken: true })
+    await writing.next()
+    for (const token of said.slice(0, -1)) await writing.next(token)
+    await writing.return()
+    if (index === rounds.length - 1) return
+    if (toolMilliseconds > 0) await new Promise((resolve) => setTimeout(resolve, toolMilliseconds))
+    // The last token that was said has not been read yet.
+    pending = [said.at(-1)!, ...observed]
+  }
+}
+
 const calls: PeerCalls = {
+  async logprobs(tokens) {
+    const [sequence] = sequences
+    await sequence!.clearHistory()
+    const outputs = await sequence!.controlledEvaluate([...tokens.slice(0, -1), [tokens.at(-1)!, { generateNext: { logits: true } }]])
+    const logits = Array.from(outputs.at(-1)!.next.logits!.entries())
+    const highest = Math.max(...logits.slice(0, 16).map(([, logit]) => logit))
+    const total = highest + Math.log(logits.reduce((sum, [, logit]) => sum + Math.exp(logit - highest), 0))
+    const list = Array.from({ length: logits.length }, () => 0)
+    for (const [token, logit] of logits) list[token] = logit - total
+    return list
+  },
+  async replay(traces, toolMilliseconds) {
+    const start = performance.now()
+    await Promise.all(traces.map((trace, i) => replayOne(sequences[i]!, trace, toolMilliseconds)))
+    return performance.now() - start
+  },
   async prefill(tokens) {
     await sequences[0]!.clearHistory()
     const start = performance.now()

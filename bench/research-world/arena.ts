@@ -114,6 +114,7 @@ export function agentFor(task: Task, engines: Engines, machine: Pick<Machine, 't
 /** Means per question unless the name says otherwise. Tokens, seconds, milliseconds, shares 0..1. */
 export interface Figures extends Summary {
   readonly seconds: number
+  /** Of as many agents, each always with a question (Little's law): the end of a batch, when few are left, does not count. */
   readonly tasksPerMinute: number
   /** Milliseconds from asking for a turn to its first token, and per token behind it. */
   readonly firstToken: number
@@ -134,7 +135,8 @@ export interface Figures extends Summary {
   readonly preemptions: number
 }
 
-export function figuresOf(outcomes: readonly TaskOutcome[], stats: readonly EngineStats[], seconds: number): Figures {
+/** Of so many sessions at once that took so many seconds together. */
+export function figuresOf(outcomes: readonly TaskOutcome[], stats: readonly EngineStats[], seconds: number, sessions: number): Figures {
   const summary = summarise(outcomes)
   const generations = outcomes.flatMap((outcome) => outcome.generations)
   const count = Math.max(1, outcomes.length)
@@ -147,7 +149,7 @@ export function figuresOf(outcomes: readonly TaskOutcome[], stats: readonly Engi
   return {
     ...summary,
     seconds,
-    tasksPerMinute: (60 * outcomes.length) / seconds,
+    tasksPerMinute: (60 * sessions) / Math.max(1e-9, summary.secondsToSolution),
     firstToken: mean(generations.map(({ first }) => first)),
     perToken: mean(generations.flatMap(({ each }) => (each === undefined ? [] : [each]))),
     processed: processed / count,
@@ -228,7 +230,7 @@ export async function measure(
     })
     const seconds = (performance.now() - started) / 1000
     tell()
-    return { outcomes, figures: figuresOf(outcomes, all.map((engine) => engine.stats()), seconds) }
+    return { outcomes, figures: figuresOf(outcomes, all.map((engine) => engine.stats()), seconds, Math.min(sessions, outcomes.length)) }
   } finally {
     clearInterval(timer)
     await engines.close()

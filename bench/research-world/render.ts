@@ -9,7 +9,7 @@ import { plannedAnswer } from './questions.js'
 import type { PlannedQuestion } from './questions.js'
 import type { RecordedRun, RecordedTurn } from './runs.js'
 import type { Random } from './random.js'
-import { relationsOf } from './schema.js'
+import { relations, relationsOf } from './schema.js'
 import { hitsText, pageText } from './search.js'
 import type { SearchIndex } from './search.js'
 import { objectText } from './world.js'
@@ -143,6 +143,7 @@ export function renderPlan(plan: PlannedQuestion, options: { readonly recall: bo
  * looks three facts up; this does so every thirty.
  */
 export function renderDrill(world: World, index: SearchIndex, random: Random): Piece[] {
+  if (random.chance(0.7)) return renderLists(world, random)
   const progress = random.chance(0.5)
   const pieces = [read(`<s>[unused9]系统：${systemText(['search', 'open'], progress)}[unused10]`)]
   const own = (text: string): Piece => ({ text, special: true, kind: 'think', branch: 0 })
@@ -167,6 +168,24 @@ export function renderDrill(world: World, index: SearchIndex, random: Random): P
       const says = fact === undefined || fact.elsewhere ? `No ${relation.word} here. ` : `${relation.word}: ${objectText(fact.object)}. `
       ask(`${relation.word} of ${entity.name}`, says)
     }
+  }
+  return pieces
+}
+
+/** Two made-up pages of ten facts, each looked up behind its page: copying, and little else. */
+function renderLists(world: World, random: Random): Piece[] {
+  const pieces = [read(`<s>[unused9]系统：${systemText(['search', 'open'], random.chance(0.5))}[unused10]`)]
+  for (let page = 0; page < 2; ++page) {
+    const { name, kind } = random.pick(world.entities)
+    const facts = random.shuffled(relations).slice(0, 10)
+      .map(({ word, to }) => [`${word}: `, to === 'year' ? `${1100 + random.below(900)}` : random.pick(world.entities).name] as const)
+    const text = facts.map(([word, object]) => `${word}${object}.`).join(' ')
+    pieces.push(read('[unused9]工具：'), read(`${name}: ${name} is a ${kind} of ${random.pick(world.entities).name}. ${text}`, 0, false))
+    pieces.push(read('[unused10][unused9]助手：[unused16]'))
+    for (const [word, object] of random.shuffled(facts)) {
+      pieces.push(read(word), { text: object, special: true, kind: 'think', branch: 0 }, read('. '))
+    }
+    pieces.push(read('[unused17][unused10]'))
   }
   return pieces
 }

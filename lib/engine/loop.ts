@@ -352,7 +352,8 @@ export class StepLoop {
     if (plan === undefined) return
     this.#plan = plan
     const sent = this.#carryOut(plan)
-    if (sent !== undefined) return this.#send(sent, views)
+    // A scheduler that keeps everybody waiting and retains something each time would be asked again at once, for ever.
+    if (sent !== undefined && (sent.rows.length > 0 || !this.#looked || views.length === 0)) return this.#send(sent, views)
     if (views.length === 0 && this.#stale) return this.#send({ rows: new Int32Array(0) }, views)
     if (views.length === 0) return
     this.#retry = setTimeout(() => this.#step(), this.#retryAfter)

@@ -55,7 +55,7 @@ describe('the demo', () => {
 })
 
 test('figures of no questions are numbers', () => {
-  const numbers = Object.values(figuresOf([], [], 1)).filter((value) => typeof value === 'number')
+  const numbers = Object.values(figuresOf([], [], 1, 0)).filter((value) => typeof value === 'number')
   expect(numbers.length).toBeGreaterThan(20)
   expect(numbers.every(Number.isFinite)).toBe(true)
 })

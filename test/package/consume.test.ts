@@ -47,6 +47,7 @@ describe('generates from the prebuilt addon', () => {
   const programs: [string, string, string][] = [
     ['import', 'import.mjs', `import * as agentinfer from 'agentinfer'\n${generate}\nconsole.log(await generate(agentinfer))`],
     ['require', 'require.cjs', `${generate}\ngenerate(require('agentinfer')).then(console.log)`],
+    ['import where Electron runs as Node', 'electron.mjs', `process.env.ELECTRON_RUN_AS_NODE = '1'\n${generate}\nconsole.log(await generate(await import('agentinfer')))`],
     ['import in a worker thread', 'worker.mjs', inWorker(`await import('agentinfer')`)],
     [
       'require in a worker thread',
