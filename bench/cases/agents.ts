@@ -147,7 +147,8 @@ async function compression(report: Report, traces: (round: number) => readonly T
         report.progress(`compression ${kind}, KV ${room}, round ${round + 1}`)
         const all = traces(round)
         const size = all.reduce((sum, trace) => sum + roughTokens(trace), 0)
-        const kvTokens = Math.ceil(Math.max(0.5 * size, 2 * Math.max(...all.map(roughTokens))) * (room === 'plenty' ? 8 : 1))
+        const longest = 2 * Math.max(...all.map(roughTokens))
+        const kvTokens = Math.ceil(Math.max(0.5 * size, longest) * (room === 'plenty' ? 8 : 1))
         const engine = await open(kvTokens)
         const history = histories[kind]
         const compress: AgentCompressOptions = {
@@ -193,7 +194,8 @@ export async function run(report: Report, values: Record<string, string | boolea
   const device = values['device'] as NonNullable<EngineOptions['device']>
   const open = async (which: 'small' | 'model', kvTokens = 131072): Promise<Engine> => {
     const folder = modelFolder(String(values[which]))
-    const engine = await Engine.open({ model: folder, device, threads, maxContext: 65536, kvTokens, scheduler: 'agent-sched' })
+    // A pool holds at least one full context.
+    const engine = await Engine.open({ model: folder, device, threads, maxContext: Math.min(65536, kvTokens), kvTokens, scheduler: 'agent-sched' })
     report.about({ [which]: describeModel(folder, engine.info) })
     return engine
   }

@@ -17,8 +17,9 @@ import { writePage } from '../sched/page.js'
 import { planCost } from '../sched/plan_cost.js'
 import { realRun } from '../sched/real.js'
 import type { RealRun } from '../sched/real.js'
-import type { Job } from '../sched/run.js'
+import type { Job, Result } from '../sched/run.js'
 import { scenarios } from '../sched/scenarios.js'
+import type { Scenario } from '../sched/scenarios.js'
 import { Comparison, judge, table } from '../sched/summary.js'
 
 export const description = 'schedulers compared in a simulation that runs the policy code of the engine'
@@ -62,6 +63,11 @@ async function addReal(report: Report): Promise<void> {
   report.addSamples({ name: 'CPU engine: agent-sched, mean task time over first come', unit: 'x', better: 'lower' }, ratios)
 }
 
+function simulate(scenario: Scenario, seeds: readonly number[], processes: number, report: Report): Promise<Result[]> {
+  const jobs = seeds.flatMap((seed) => scenario.contestants.map((contestant): Job => ({ scenario: scenario.name, contestant, seed })))
+  return runJobs(jobs, processes, (done, { contestant, seed }) => report.progress(`${scenario.name} ${done}/${jobs.length} ${contestant} ${seed}`))
+}
+
 export async function run(report: Report, values: Values): Promise<void> {
   const cost = planCost(1024, 2000)
   report.add({ name: 'plan with 1,024 waiting', value: cost.median, unit: 'us', target: 200, better: 'lower', note: `99th percentile ${figure(cost.p99)} us` })
@@ -70,19 +76,17 @@ export async function run(report: Report, values: Values): Promise<void> {
   const chosen = scenarios.filter(({ name, big }) => (names.length > 0 ? names.includes(name) : values.set === 'big' || big !== true))
   if (chosen.length === 0) throw new Error(`--only ${values.only}: there are ${scenarios.map(({ name }) => name).join(', ')}`)
   const seeds = Array.from({ length: Number(values.seeds) }, (_, i) => Number(values['first-seed']) + i)
-  const jobs = chosen.flatMap((scenario): Job[] =>
-    seeds.flatMap((seed) => scenario.contestants.map((contestant) => ({ scenario: scenario.name, contestant, seed }))),
-  )
-  const results = await runJobs(jobs, Number(values.threads), (done, { scenario, contestant, seed }) =>
-    report.progress(`${done}/${jobs.length} ${scenario} ${contestant} ${seed}`),
-  )
-  const comparisons = chosen.map((scenario) => new Comparison(scenario, results))
-  for (const comparison of comparisons) process.stdout.write(`\n${table(comparison)}\n`)
-  process.stdout.write('\n')
-  for (const comparison of comparisons) judge(comparison, report)
+  // One scenario after another, so that what is known is told, however long the rest takes.
+  const comparisons: Comparison[] = []
+  for (const scenario of chosen) {
+    const comparison = new Comparison(scenario, await simulate(scenario, seeds, Number(values.threads), report))
+    comparisons.push(comparison)
+    process.stdout.write(`\n${table(comparison)}\n`)
+    judge(comparison, report)
+  }
   mkdirSync(path.dirname(values.page), { recursive: true })
   writePage(values.page, comparisons, report.rows)
   const data = values.page.replace(/\.html$/, '') + '.json'
-  writeFileSync(data, JSON.stringify({ seeds, lines: comparisons.flatMap((comparison) => comparison.lines), results }, null, 1))
+  writeFileSync(data, JSON.stringify({ seeds, lines: comparisons.flatMap((comparison) => comparison.lines), results: comparisons.flatMap(({ results }) => results) }, null, 1))
   process.stdout.write(`\n${values.page}\n${data}\n`)
 }

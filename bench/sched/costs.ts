@@ -9,6 +9,8 @@ export interface CostModel {
   step(sequences: readonly SequenceStep[]): number
   /** Of copying one block between device and host. */
   readonly copy: number
+  /** Equal steps may take different times. */
+  readonly varies?: boolean
 }
 
 /** Bytes a second between a card's memory and the host's: PCIe 4.0 x16 less what protocol and pinning take. Assumed. */
@@ -30,11 +32,22 @@ export interface MeasuredCosts {
   readonly step: number
   /** Per row, attention included: for contexts that are much alike. */
   readonly row: number
+  /** What each step took beyond that, in the order of the steps; the mean is 0. None: every step takes what it should. */
+  readonly residuals?: readonly number[]
 }
 
-export function measured({ step, row }: MeasuredCosts): CostModel {
+/**
+ * Residuals come round in their order. They matter: a machine that does something else for 20 ms now and then has more requests at once than
+ * one whose steps all take their mean, so that more blocks are held and more histories are lost.
+ */
+export function measured({ step, row, residuals = [] }: MeasuredCosts): CostModel {
+  let next = 0
   return {
-    step: (sequences) => sequences.reduce((sum, { query }) => sum + query * row, step),
+    step: (sequences) => {
+      const mean = sequences.reduce((sum, { query }) => sum + query * row, step)
+      return residuals.length === 0 ? mean : Math.max(0.05 * mean, mean + residuals[next++ % residuals.length]!)
+    },
     copy: 0,
+    varies: residuals.length > 0,
   }
 }

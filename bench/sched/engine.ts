@@ -189,7 +189,7 @@ export class SimEngine {
 
   #match(request: SimRequest): Match {
     if (request.match === undefined || request.matchVersion !== this.pool.version) {
-      request.match = this.pool.match(request.context, request.known - 1)
+      request.match = this.pool.match(request.context, request.known - 1, request.match)
       request.matchVersion = this.pool.version
     }
     return request.match
@@ -301,7 +301,8 @@ export class SimEngine {
 
   /** How many equal steps to run at once. */
   #together(joined: readonly { request: SimRequest }[], now: number, one: number, horizon: number): number {
-    const { blockSize } = this.spec
+    const { blockSize, costs } = this.spec
+    if (costs.varies === true) return 1
     let running = 0
     for (const request of this.requests.values()) if (request.started) running += 1
     if (joined.length !== running) return 1

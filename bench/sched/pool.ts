@@ -88,23 +88,30 @@ export class SimPool {
 
   // ---- looking
 
-  /** Of the first `tokens` tokens. Device blocks come first along a chain, then host blocks, so the borders are found by halving. */
-  match({ blocks, tail }: Content, tokens: number): Match {
+  /**
+   * Of the first `tokens` tokens. Device blocks come first along a chain, then host blocks, so the borders are found by halving; `last`: what
+   * was found before, which is looked at first.
+   */
+  match({ blocks, tail }: Content, tokens: number, last?: Match): Match {
     const full = Math.min(blocks.length, Math.floor(tokens / this.blockSize))
-    const border = (holds: (node: Node) => boolean): number => {
+    const border = (guess: number | undefined, holds: (node: Node) => boolean): number => {
+      const at = (index: number): boolean => {
+        const node = this.#nodes.get(blocks[index]!)
+        return node !== undefined && holds(node)
+      }
+      if (guess !== undefined && guess <= full && (guess === 0 || at(guess - 1)) && (guess === full || !at(guess))) return guess
       let low = 0
       let high = full
       while (low < high) {
         const middle = (low + high) >> 1
-        const node = this.#nodes.get(blocks[middle]!)
-        if (node !== undefined && holds(node)) low = middle + 1
+        if (at(middle)) low = middle + 1
         else high = middle
       }
       return low
     }
-    const device = border((node) => node.state === State.device)
-    const pinned = border((node) => node.state === State.device && node.refs > 0)
-    const present = border((node) => node.state !== State.gone)
+    const device = border(last?.device, (node) => node.state === State.device)
+    const pinned = border(last?.pinned, (node) => node.state === State.device && node.refs > 0)
+    const present = this.hostTotal === 0 ? device : border(last === undefined ? undefined : last.device + last.host, (node) => node.state !== State.gone)
     const next = this.#partials.get(present < blocks.length ? blocks[present]! : tail)
     const partial = next === undefined || next.state !== State.device ? 0 : Math.min(next.valid, tokens - present * this.blockSize)
     return { device, pinned, host: present - device, partial: Math.max(0, partial) }

@@ -150,5 +150,6 @@ function fit(steps: readonly Step[]): MeasuredCosts {
   const rows = mean((step) => step.rows)
   const covariance = mean((step) => (step.rows - rows) * (step.seconds - time))
   const row = Math.min(time / rows, Math.max(0, covariance / Math.max(1e-9, mean((step) => (step.rows - rows) ** 2))))
-  return { step: time - row * rows, row }
+  const step = time - row * rows
+  return { step, row, residuals: steps.map((one) => one.seconds - step - row * one.rows) }
 }

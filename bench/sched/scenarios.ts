@@ -28,6 +28,7 @@ export const costs: CostModel = ascend7b(2, blockSize)
 
 const withHost: readonly ContestantName[] = ['fcfs+host', 'lpm+host', 'ours+host']
 const few: readonly ContestantName[] = ['fcfs', 'lpm', 'shortest-uncached', 'paper', 'ours', 'lpm+host', 'ours+host']
+const largest: readonly ContestantName[] = ['fcfs', 'lpm', 'ours']
 const sessions = (places: number, tasks: number, tenants = 1): ((seed: number) => Trace) => (seed) => research(seed, { places, tasks, tenants })
 
 export const scenarios: readonly Scenario[] = [
@@ -80,6 +81,6 @@ export const scenarios: readonly Scenario[] = [
   },
   { name: 'scale-16', about: '16 research sessions on 2 engines', engines: 2, blocks: 1500, trace: sessions(16, 40), kind: 'scale', contestants: few },
   { name: 'scale-64', about: '64 research sessions on 8 engines', engines: 8, blocks: 1500, trace: sessions(64, 128), kind: 'scale', contestants: ['fcfs', 'ours'] },
-  { name: 'scale-256', about: '256 research sessions on 32 engines', engines: 32, blocks: 1500, trace: sessions(256, 512), kind: 'scale', contestants: few, big: true },
-  { name: 'scale-1024', about: '1,024 research sessions on 64 engines', engines: 64, blocks: 1500, trace: sessions(1024, 2048), kind: 'scale', contestants: few, big: true },
+  { name: 'scale-256', about: '256 research sessions on 32 engines', engines: 32, blocks: 1500, trace: sessions(256, 384), kind: 'scale', contestants: largest, big: true },
+  { name: 'scale-1024', about: '1,024 research sessions on 64 engines', engines: 64, blocks: 1500, trace: sessions(1024, 1280), kind: 'scale', contestants: largest, big: true },
 ]

@@ -88,7 +88,7 @@ const ours: readonly ContestantName[] = ['ours', 'ours+host']
 /** How often λ may turn round by a fifth of its range in a minute: its own time constant is 2 s. */
 const turnsAllowed = 6
 
-/** The rows for one scenario. Spreads are 95 % intervals over seeds. */
+/** The rows of one scenario. Spreads are 95 % intervals over seeds. */
 export function judge(comparison: Comparison, report: Report): void {
   const { scenario } = comparison
   const row = (name: string, value: Estimate, more: { unit: string; target?: number; better?: 'higher' | 'lower'; note?: string }): void =>

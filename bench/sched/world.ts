@@ -47,6 +47,8 @@ interface Agent {
 
 interface RunningTask {
   readonly task: Task
+  /** Of tasks of several agents. */
+  readonly run: string | undefined
   readonly startedAt: number
   readonly engine: number
 }
@@ -71,6 +73,7 @@ export class World {
   readonly #requests: RequestRecord[] = []
   readonly #tasks: TaskRecord[] = []
   readonly #closed: Task[]
+  readonly #timed: boolean
   readonly #owner = new Map<number, Agent>()
   #now = 0
   #order = 0
@@ -84,6 +87,7 @@ export class World {
     this.#arrivals = this.#engines.map(() => [])
     this.#load = this.#engines.map(() => 0)
     this.#closed = trace.tasks.filter((task) => task.at === undefined)
+    this.#timed = this.#closed.length < trace.tasks.length
     if (options.oracle === true)
       for (const engine of this.#engines)
         engine.pool.nextUse = (owner) => this.#agents.get(owner)?.next ?? Infinity
@@ -115,7 +119,8 @@ export class World {
     let engine = 0
     for (let i = 1; i < this.#load.length; ++i) if (this.#load[i]! < this.#load[engine]!) engine = i
     this.#load[engine]! += 1
-    this.#agent({ task, startedAt: this.#now, engine }, task.root, undefined)
+    const run = task.root.turns.some(({ spawn }) => spawn !== undefined) ? `run ${this.#ids++}` : undefined
+    this.#agent({ task, run, startedAt: this.#now, engine }, task.root, undefined)
   }
 
   #agent(task: RunningTask, script: AgentScript, parent: Agent | undefined): void {
@@ -133,7 +138,7 @@ export class World {
   #activity(agent: Agent, activity: SessionActivity): void {
     if (!agent.task.task.session) return
     const engine = this.#engines[agent.engine]!
-    engine.session({ id: agent.session, tenant: agent.task.task.tenant, tokens: agent.context.length, activity, since: this.#now })
+    engine.session({ id: agent.session, tenant: agent.task.task.tenant, run: agent.task.run, tokens: agent.context.length, activity, since: this.#now })
   }
 
   #ask(agent: Agent): void {
@@ -203,7 +208,7 @@ export class World {
   #step(index: number): void {
     const engine = this.#engines[index]!
     if (engine.requests.size === 0) return
-    const next = Math.min(this.#events[0] === undefined ? Infinity : this.#engines.length === 1 ? this.#events[0].at : this.#nextArrival(index), Infinity)
+    const next = this.#engines.length === 1 ? (this.#events[0]?.at ?? Infinity) : this.#nextArrival(index)
     const result = engine.step(this.#now, next === Infinity ? this.#now + 60 : next)
     if (this.#options.check === true) engine.check()
     if (result === undefined) {
@@ -225,14 +230,10 @@ export class World {
   }
 
   #nextArrival(index: number): number {
-    let next = this.#trace.tasks.length > 0 && this.#pendingTasks ? this.#events[0]?.at ?? Infinity : Infinity
+    // Tasks with a time may go to any engine.
+    let next = this.#timed ? (this.#events[0]?.at ?? Infinity) : Infinity
     for (const at of this.#arrivals[index]!) if (at < next) next = at
     return next
-  }
-
-  /** Tasks with a time may go to any engine. */
-  get #pendingTasks(): boolean {
-    return this.#trace.tasks.some((task) => task.at !== undefined)
   }
 
   // ---- time

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 
 import { publish } from '../diagnostics.js'
 import type { AgentMessage } from '../diagnostics.js'
+import { AgentInferError } from '../errors.js'
 import { CostMeter } from '../policy/compress.js'
 import { interest } from '../policy/observe.js'
 import type { Which } from '../policy/route.js'
@@ -55,6 +56,17 @@ const minimalTurn = 64
 const nearlyFull = 0.8
 
 class TimeIsUp extends Error {}
+
+/** Before the first turn there is nothing that could be left out. */
+function noRoom({ which, engine, thread }: Side): AgentInferError {
+  const { maxContext } = engine.info
+  return new AgentInferError(
+    'ERR_CONTEXT_LENGTH',
+    `the system turn (instructions, tools) and the question take ${thread.length} of the ${maxContext} tokens of the ${which} model's context, ` +
+      'and it has no room to write; open its engine with a larger maxContext, or give the agent fewer tools',
+    { details: { tokens: thread.length, maxContext } },
+  )
+}
 
 export class Run {
   readonly #agent: ResolvedAgent
@@ -198,7 +210,10 @@ export class Run {
     this.#sayIfLast()
     await this.#collab.read(side)
     const room = side.engine.info.maxContext - side.thread.length - 16
-    if (room < Math.min(minimalTurn, this.#agent.turnTokens)) return undefined
+    if (room < Math.min(minimalTurn, this.#agent.turnTokens)) {
+      if (this.#turn === 0) throw noRoom(side)
+      return undefined
+    }
     const turn = ++this.#turn
     this.#budget.turn()
     this.#emit({ type: 'turn', turn, model: side.which })

@@ -361,6 +361,7 @@ export class Session implements Disposable {
     const view: SessionView = {
       id: this.id,
       tenant: this.tenant,
+      run: this.run,
       tokens: this.#tokens.length,
       activity: this.#activity,
       since: this.#host.loop.now(),

@@ -38,8 +38,8 @@ export class Candidates {
   }
 
   /** Those not taken, in no order. */
-  rest(): readonly Candidate[] {
-    return this.#items
+  *restIds(): Generator<number> {
+    for (const { request } of this.#items) yield request.id
   }
 
   #down(at: number): void {

@@ -186,7 +186,8 @@ export interface TurnMeasure {
 
 /**
  * Seconds per prefilled token, per decoded token, and per cached token and decoded token, from the generations seen. Old ones fade
- * (factor 0.9 each). The slope is that of a weighted regression of decode time on context length, 0 until contexts differ.
+ * (factor 0.9 each). The slope is that of a weighted regression of decode time on context length, less two standard errors: what others
+ * do on the engine makes decode times vary too, and a slope that may be none is no reason to throw KV away. 0 until contexts differ.
  */
 export class CostMeter {
   #prefill = { seconds: 0, tokens: 0 }
@@ -195,6 +196,8 @@ export class CostMeter {
   #y = 0
   #xx = 0
   #xy = 0
+  #yy = 0
+  #ww = 0
   #turns = { seconds: 0, tokens: 0, count: 0 }
 
   add(measure: TurnMeasure): void {
@@ -211,6 +214,8 @@ export class CostMeter {
     this.#y = this.#y * fade + weight * y
     this.#xx = this.#xx * fade + weight * x * x
     this.#xy = this.#xy * fade + weight * x * y
+    this.#yy = this.#yy * fade + weight * y * y
+    this.#ww = this.#ww * fade * fade + weight * weight
   }
 
   /** A whole turn: generation and tools. */
@@ -229,9 +234,15 @@ export class CostMeter {
   }
 
   get attend(): number {
-    const spread = this.#n * this.#xx - this.#x * this.#x
-    if (this.#n === 0 || spread <= 1e-9 * this.#n * this.#xx) return 0
-    return Math.max(0, (this.#n * this.#xy - this.#x * this.#y) / spread)
+    const spread = this.#xx - (this.#x * this.#x) / this.#n
+    if (this.#n === 0 || spread <= 1e-9 * this.#xx) return 0
+    const together = this.#xy - (this.#x * this.#y) / this.#n
+    const slope = together / spread
+    const measures = (this.#n * this.#n) / this.#ww
+    if (measures < 3) return 0
+    // What rounding leaves is no scatter.
+    const scatter = Math.max(0, this.#yy - (this.#y * this.#y) / this.#n - slope * together - 1e-12 * this.#yy)
+    return Math.max(0, slope - 2 * Math.sqrt(scatter / spread / (measures - 2)))
   }
 
   get turnSeconds(): number {

@@ -4,15 +4,17 @@
  * cost. On top of the paper: whole sessions are paused at turn borders when they do not fit together (sessions.ts), retention while tools
  * run, a hard bound on waiting, requests that share a prefix wait for the first of them, priorities, fairness between tenants, preemption.
  *
- *   score = a · hit − (b + λ) · need_eff + c · age − f · excess        (all in pool sizes)
+ *   score = a · hit − (b + λ) · need_eff + c · age − order · rank − f · excess        (all in pool sizes)
  *   need_eff = mix · prompt + (1 − mix) · need,   mix = 1 − λ / λmax
  *
- * age: prompt tokens the engine computed since the request arrived; excess: tokens its tenant was served beyond the least served one.
+ * age: prompt tokens the engine computed since the request arrived; rank: the part of the runs that began before its own; excess: tokens
+ * its tenant was served beyond the least served one.
  * Order: urgent requests (wait >= urgentAfter · maxWait), then priority, then score, then arrival, then id. While an urgent request or one
  * of higher priority finds no room, nothing behind it starts, and running requests of lower priority (or, near the bound, any) give way.
  */
 import { Candidates } from './candidates.js'
 import type { Candidate } from './candidates.js'
+import { Reasons } from './reasons.js'
 import { Sessions } from './sessions.js'
 import type { SessionOptions, SessionPlan } from './sessions.js'
 import { ShadowPrice } from './shadow_price.js'
@@ -29,6 +31,8 @@ export interface AgentSchedOptions {
   readonly b: number
   /** c: what a pool's size of tokens prefilled since arrival is worth. >= (a + b + λmax) / (pool sizes one is willing to wait). */
   readonly c: number
+  /** What a request of the latest run loses to one of the run that began first, in pool sizes: a run is done when its last request is. */
+  readonly order: number
   /** f: what a tenant loses for each pool size of tokens it got beyond the least served one. */
   readonly fairness: number
   /** Seconds that no request should wait for its start. Requests whose wait cannot be served in time by anyone start in order of arrival. */
@@ -59,6 +63,7 @@ export const agentSchedDefaults: AgentSchedOptions = {
   a: 1,
   b: 1,
   c: 1,
+  order: 2,
   fairness: 1,
   maxWait: 600,
   urgentAfter: 0.5,
@@ -93,7 +98,7 @@ export const reasons = {
 /** A step in the making. */
 interface Draft {
   readonly rows: PlannedRow[]
-  readonly reasons: Map<number, string>
+  readonly reasons: Reasons
   readonly preempt: number[]
   budget: number
   /** Sequences that may still join. */
@@ -130,9 +135,10 @@ export class AgentSched implements Scheduler {
     const running: RequestView[] = []
     const waiting: RequestView[] = []
     const tenants = new Set<string>()
+    let tenant: string | undefined
     for (const request of snapshot.requests) {
       ;(request.started ? running : waiting).push(request)
-      tenants.add(request.tenant)
+      if (request.tenant !== tenant) tenants.add((tenant = request.tenant))
     }
     const growth = this.#growth(running, snapshot.limits.blockSize)
     const price = this.#price.update(snapshot.now, snapshot.pool, snapshot.demand, growth)
@@ -142,14 +148,15 @@ export class AgentSched implements Scheduler {
 
     const { maxBatchTokens, maxSequences } = snapshot.limits
     const draft: Draft = {
-      rows: [], reasons: new Map(), preempt: [], budget: maxBatchTokens, places: maxSequences,
+      rows: [], reasons: new Reasons(), preempt: [], budget: maxBatchTokens, places: maxSequences,
       blocks: snapshot.pool.free + snapshot.pool.cached - growth,
     }
     const kept = this.#giveWay(snapshot, running, draft)
-    this.#limitPrefill(kept, waiting, draft)
+    const candidates = this.#candidates(snapshot, waiting, price, draft)
+    this.#limitPrefill(kept, candidates, draft)
     planRunning(kept, draft, snapshot.step, snapshot.now - this.options.maxWait * this.options.urgentAfter)
     this.#charge(kept, draft)
-    this.#admit(snapshot, kept, waiting, price, draft)
+    this.#admit(snapshot, kept, candidates, draft)
     const figures = this.#figures(snapshot, price)
     this.#remember(snapshot, figures)
     return { rows: draft.rows, preempt: draft.preempt, retain: sessions.retain, prefetch: sessions.prefetch, reasons: draft.reasons, figures }
@@ -201,7 +208,7 @@ export class AgentSched implements Scheduler {
   }
 
   /** Lowers the step's budget to its part of the prefill that is to be done. */
-  #limitPrefill(running: readonly RequestView[], waiting: readonly RequestView[], draft: Draft): void {
+  #limitPrefill(running: readonly RequestView[], candidates: readonly Candidate[], draft: Draft): void {
     const { spread, spreadFloor } = this.options
     if (spread === 0) return
     let decodes = 0
@@ -210,14 +217,13 @@ export class AgentSched implements Scheduler {
       if (known - computed === 1) decodes += 1
       else backlog += known - computed
     if (decodes === 0) return
-    for (const { session, known, probe } of waiting)
-      if (session === undefined || this.#sessions.takesPart(session)) backlog += known - (probe?.hitTokens ?? 0)
+    for (const { request } of candidates) backlog += request.known - (request.probe?.hitTokens ?? 0)
     draft.budget = Math.min(draft.budget, decodes + Math.max(spreadFloor, Math.ceil(backlog / spread)))
   }
 
   /** Who gives way first: low priority, late session, late arrival. Nobody if none `may`. */
   #victim(running: readonly RequestView[], may: (request: RequestView) => boolean): RequestView | undefined {
-    const order = (request: RequestView): number => (request.session === undefined ? 0 : this.#sessions.orderOf(request.session))
+    const order = ({ session }: RequestView): number => (session === undefined ? 0 : (this.#sessions.standing(session)?.order ?? Infinity))
     let victim: RequestView | undefined
     for (const request of running) {
       if (!may(request)) continue
@@ -249,18 +255,27 @@ export class AgentSched implements Scheduler {
     draft.blocks += Math.ceil(victim.computed / blockSize)
   }
 
-  #admit(snapshot: Snapshot, running: RequestView[], waiting: readonly RequestView[], price: PriceView, draft: Draft): void {
-    if (waiting.length === 0) return
+  /** Those that may start; the others are paused, and get that as their reason. */
+  #candidates(snapshot: Snapshot, waiting: readonly RequestView[], price: PriceView, draft: Draft): Candidate[] {
     const items: Candidate[] = []
+    if (waiting.length === 0) return items
+    const { pause, urgentAfter, maxWait } = this.options
+    const late = snapshot.now - urgentAfter * maxWait
+    const score = this.#scorer(snapshot, price)
+    const paused: number[] = []
     for (const request of waiting) {
-      const urgent = snapshot.now - request.arrivedAt >= this.options.urgentAfter * this.options.maxWait
-      if (!urgent && this.options.pause && request.session !== undefined && !this.#sessions.takesPart(request.session)) {
-        draft.reasons.set(request.id, reasons.paused)
-        continue
-      }
-      items.push({ request, urgent, score: this.#score(snapshot, request, urgent, price) })
+      const urgent = request.arrivedAt <= late
+      const standing = request.session === undefined ? undefined : this.#sessions.standing(request.session)
+      if (!urgent && pause && standing?.active === false) paused.push(request.id)
+      else items.push({ request, urgent, score: score(request, urgent, standing?.run?.rank ?? 0) })
     }
-    const queue = new Candidates(items)
+    draft.reasons.setAll(paused, reasons.paused)
+    return items
+  }
+
+  #admit(snapshot: Snapshot, running: RequestView[], candidates: Candidate[], draft: Draft): void {
+    if (candidates.length === 0) return
+    const queue = new Candidates(candidates)
     const leaders = running.filter((request) => request.known - request.computed > 1)
     const groups = new Set<number>()
     let blocked = -Infinity
@@ -273,7 +288,7 @@ export class AgentSched implements Scheduler {
         : undefined
       if (full !== undefined) {
         draft.reasons.set(request.id, full)
-        for (const { request: other } of queue.rest()) draft.reasons.set(other.id, full)
+        draft.reasons.setAll(queue.restIds(), full)
         break
       }
       if (this.options.share && !next.urgent && sharesWith(request, leaders, groups, snapshot.limits.blockSize)) {
@@ -290,22 +305,30 @@ export class AgentSched implements Scheduler {
     }
   }
 
-  #score(snapshot: Snapshot, request: RequestView, urgent: boolean, price: PriceView): number {
-    const { a, b, c, fairness, maxWait } = this.options
-    const { lambdaMax } = this.#price.options
-    const { blockSize } = snapshot.limits
-    const total = Math.max(1, snapshot.pool.total)
-    const excess = fairness === 0 ? 0 : (fairness * this.#tenants.excess(request.tenant)) / (total * blockSize)
-    // Late ones go by arrival, but a tenant cannot push others over the bound by being late a lot.
-    if (urgent) return (snapshot.now - request.arrivedAt) / maxWait - excess
-    const { probe } = request
-    const hit = probe === undefined ? 0 : probe.hitTokens / blockSize
-    const prompt = request.known / blockSize
-    const need = probe === undefined ? prompt : probe.need
-    const mix = 1 - price.lambda / lambdaMax
-    const effective = mix * prompt + (1 - mix) * need
-    const age = (snapshot.prefilled - request.prefilledAtArrival) / blockSize
-    return (a * hit - (b + price.lambda) * effective + c * age) / total - excess
+  /** Called for everybody who waits: what does not depend on the request is done once. */
+  #scorer({ now, prefilled, pool, limits }: Snapshot, price: PriceView): (request: RequestView, urgent: boolean, rank: number) => number {
+    const { a, b, c, order, fairness, maxWait } = this.options
+    const { blockSize } = limits
+    const total = Math.max(1, pool.total)
+    const mix = 1 - price.lambda / this.#price.options.lambdaMax
+    const cost = b + price.lambda
+    const per = 1 / blockSize
+    let tenant: string | undefined
+    let excess = 0
+    return (request, urgent, rank) => {
+      if (fairness !== 0 && request.tenant !== tenant) {
+        tenant = request.tenant
+        excess = (fairness * this.#tenants.excess(tenant)) / (total * blockSize)
+      }
+      // Late ones go by arrival, but a tenant cannot push others over the bound by being late a lot.
+      if (urgent) return (now - request.arrivedAt) / maxWait - excess
+      const { probe } = request
+      const hit = probe === undefined ? 0 : probe.hitTokens * per
+      const prompt = request.known * per
+      const effective = mix * prompt + (1 - mix) * (probe === undefined ? prompt : probe.need)
+      const age = (prefilled - request.prefilledAtArrival) * per
+      return (a * hit - cost * effective + c * age) / total - order * rank - excess
+    }
   }
 
   /** Blocks it takes out of those that others may take: new ones, and cached ones nobody holds. */

@@ -34,18 +34,26 @@ export const sessionDefaults: Omit<SessionOptions, keyof DurationOptions> = {
   small: 0.02,
   grace: 0.5,
   prefetchLead: 0.5,
-  keepPrice: 6,
+  keepPrice: 3,
   copyCost: 0.05,
 }
 
 /** Retention classes, lowest evicted first. What finished has class 0: nobody's. */
 export const retentionClass = { finished: 0, paused: 1, doubtful: 2, active: 3 } as const
 
-interface Entry {
+/** Whether requests of the session may start, and how its run stands among the others. */
+export interface Standing {
+  readonly active: boolean
+  readonly run: { readonly order: number; readonly rank: number } | undefined
+  readonly order: number
+}
+
+interface Entry extends Standing {
   readonly id: number
   readonly tenant: string
   /** Order of arrival among sessions. */
   readonly order: number
+  readonly run: Group | undefined
   tokens: number
   /** What it waits for outside the engine; undefined: a request of it is live, or was never seen. */
   wait: { readonly tool: string; readonly since: number } | undefined
@@ -62,6 +70,17 @@ interface Entry {
   retention: Retention | undefined
   /** Last refresh that saw it. */
   seen: number
+}
+
+/** Sessions that belong together. */
+interface Group {
+  readonly key: string
+  /** Of its first session. */
+  readonly order: number
+  /** The part of the runs with open sessions that began before it. In [0, 1) */
+  rank: number
+  /** Open ones. */
+  sessions: number
 }
 
 /** What the engine costs, learnt by the scheduler. */
@@ -82,8 +101,11 @@ export class Sessions {
   readonly #options: SessionOptions
   readonly durations: Durations
   readonly #entries = new Map<number, Entry>()
+  readonly #runs = new Map<string, Group>()
   #order = 0
   #refresh = 0
+  /** Since when nothing runs though somebody is paused; undefined: not so. */
+  #idleSince: number | undefined
   /** Mean growth of a session per turn, in tokens; learnt. */
   #growth: number
   active = 0
@@ -102,9 +124,9 @@ export class Sessions {
     return this.#entries.get(session)?.active ?? true
   }
 
-  /** Order of arrival; unknown sessions come last. */
-  orderOf(session: number): number {
-    return this.#entries.get(session)?.order ?? this.#order
+  /** What the scheduler asks of each session at each step; undefined: unknown. */
+  standing(session: number): Standing | undefined {
+    return this.#entries.get(session)
   }
 
   /** Reads the snapshot, decides who takes part, and says which retentions change. */
@@ -113,6 +135,7 @@ export class Sessions {
     for (const view of snapshot.sessions) this.#see(view, snapshot.now)
     this.#readRequests(snapshot)
     this.#forgetClosed()
+    this.#rank()
     this.#choose(snapshot, costs)
     return this.#retentions(snapshot)
   }
@@ -120,8 +143,9 @@ export class Sessions {
   #see(view: SessionView, now: number): void {
     let entry = this.#entries.get(view.id)
     if (entry === undefined) {
+      const order = this.#order++
       entry = {
-        id: view.id, tenant: view.tenant, order: this.#order++, tokens: view.tokens, wait: undefined, announced: 0, between: false, turns: 0,
+        id: view.id, tenant: view.tenant, order, run: this.#join(view, order), tokens: view.tokens, wait: undefined, announced: 0, between: false, turns: 0,
         live: 'none', held: 0, active: false, keepUntil: now, retention: undefined, seen: 0,
       }
       this.#entries.set(view.id, entry)
@@ -139,6 +163,21 @@ export class Sessions {
       entry.wait = { tool, since: view.since }
       entry.keepUntil = Infinity
     }
+  }
+
+  #join({ run, tenant }: SessionView, order: number): Group | undefined {
+    if (run === undefined) return undefined
+    const key = `${tenant}\0${run}`
+    const group = this.#runs.get(key) ?? { key, order, rank: 0, sessions: 0 }
+    group.sessions += 1
+    this.#runs.set(key, group)
+    return group
+  }
+
+  /** Runs are listed in the order in which they began. */
+  #rank(): void {
+    let before = 0
+    for (const run of this.#runs.values()) run.rank = before++ / this.#runs.size
   }
 
   /** Marks sessions with a live request; a session that waited for a tool has come back with it. */
@@ -167,6 +206,8 @@ export class Sessions {
       if (entry.seen === this.#refresh) continue
       if (entry.wait?.tool === ':idle' && entry.turns > 1) this.durations.observe(':idle', Infinity)
       this.#entries.delete(id)
+      const { run } = entry
+      if (run !== undefined && --run.sessions === 0) this.#runs.delete(run.key)
     }
   }
 
@@ -175,10 +216,7 @@ export class Sessions {
     return Math.ceil((entry.tokens + (entry.live === 'none' ? Math.max(entry.announced, this.#growth) : 0)) / blockSize)
   }
 
-  /**
-   * Running sessions take part; then those that did before, then those that lose most by waiting longer or came first. Tenants take turns
-   * by what they already have.
-   */
+  /** Running sessions take part, then others as `goesFirst` has it. Tenants take turns by what they already have. */
   #choose(snapshot: Snapshot, costs: Costs): void {
     const { total } = snapshot.pool
     const { blockSize } = snapshot.limits
@@ -188,12 +226,14 @@ export class Sessions {
     const queues = new Map<string, { used: number; entries: Entry[]; next: number }>()
     this.projected = 0
     this.active = 0
+    const idle = this.#idle(snapshot)
     this.paused = 0
     for (const entry of this.#entries.values()) {
       let queue = queues.get(entry.tenant)
       if (queue === undefined) queues.set(entry.tenant, (queue = { used: 0, entries: [], next: 0 }))
       if (entry.live === 'none') this.#keep(entry, snapshot, costs)
-      const wants = entry.live !== 'none' || (entry.active && (entry.between || snapshot.now < entry.keepUntil))
+      const kept = entry.between || snapshot.now < entry.keepUntil
+      const wants = entry.live !== 'none' || (entry.active && kept && idle < this.#miss(entry, snapshot, costs))
       if (entry.live === 'running') {
         entry.active = true
         this.active += 1
@@ -206,7 +246,7 @@ export class Sessions {
     const open: { used: number; entries: Entry[]; next: number }[] = []
     for (const queue of queues.values()) {
       if (queue.entries.length === 0) continue
-      queue.entries.sort((a, b) => Number(b.active) - Number(a.active) || a.order - b.order)
+      queue.entries.sort(goesFirst)
       open.push(queue)
     }
     while (open.length > 0) {
@@ -227,6 +267,21 @@ export class Sessions {
     }
   }
 
+  /**
+   * Seconds for which nothing has run though somebody is paused. That time is lost for certain, what giving up a place costs is not: who is
+   * away keeps its place meanwhile for no longer than its KV would take to compute.
+   */
+  #idle({ now, requests }: Snapshot): number {
+    if (this.paused === 0 || requests.some(({ started }) => started)) this.#idleSince = undefined
+    else this.#idleSince ??= now
+    return this.#idleSince === undefined ? 0 : now - this.#idleSince
+  }
+
+  /** Seconds that it takes to have the KV of a session again that was given up. */
+  #miss(entry: Entry, { pool }: Snapshot, costs: Costs): number {
+    return (pool.hostTotal > 0 ? this.#options.copyCost : 1) * costs.prefill(entry.tokens)
+  }
+
   /** How long KV is kept while the session is away, at today's price. */
   #keep(entry: Entry, snapshot: Snapshot, costs: Costs): void {
     if (entry.between) {
@@ -238,8 +293,7 @@ export class Sessions {
       return
     }
     const share = Math.ceil(entry.tokens / snapshot.limits.blockSize) / Math.max(1, snapshot.pool.total)
-    const miss = snapshot.pool.hostTotal > 0 ? this.#options.copyCost : 1
-    const saving = miss * costs.prefill(entry.tokens) + costs.queueing
+    const saving = this.#miss(entry, snapshot, costs) + costs.queueing
     const elapsed = Math.max(0, snapshot.now - entry.wait.since)
     const keep = bestKeep(this.durations.samples(entry.wait.tool), elapsed, saving, this.#options.keepPrice * costs.lambda * share)
     entry.keepUntil = entry.wait.since + keep.until
@@ -283,4 +337,13 @@ export class Sessions {
     const early = samples[first + Math.floor((samples.length - first) / 10)]!
     return elapsed + this.#options.prefetchLead >= early
   }
+}
+
+/**
+ * Those that take part; then sessions alone, and of runs those that began first, for a run is done when its last session is; then whoever
+ * has the least to compute again, for it may only become more while it waits.
+ */
+function goesFirst(a: Entry, b: Entry): number {
+  const [aRun, bRun] = [a.run?.order ?? -1, b.run?.order ?? -1]
+  return Number(b.active) - Number(a.active) || aRun - bRun || a.tokens - a.held - (b.tokens - b.held) || a.order - b.order
 }

@@ -79,6 +79,8 @@ export interface PlanLimits {
 export interface SessionView {
   readonly id: number
   readonly tenant: string
+  /** Sessions of one run belong together: a run is done when the last of them is. */
+  readonly run?: string | undefined
   /** Tokens whose KV it would find again. */
   readonly tokens: number
   readonly activity: SessionActivity

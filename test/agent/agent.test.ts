@@ -155,6 +155,15 @@ describe('ends', () => {
     expect((await agent.run('go').result).end).toBe('context')
   })
 
+  test('a context that the question alone fills is an error that says so, not an empty run', async () => {
+    const engine = new ScriptedEngine(turns(['never']), { maxContext: 300 })
+    const agent = new Agent({ models: { small: engine }, tools: [echo] })
+    const error: unknown = await agent.run('why? '.repeat(200)).result.catch((cause: unknown) => cause)
+    expect(error).toMatchObject({ code: 'ERR_CONTEXT_LENGTH', details: { maxContext: 300 } })
+    expect(String(error)).toMatch(/take \d+ of the 300 tokens of the small model's context/)
+    expect(engine.live.size + engine.running).toBe(0)
+  })
+
   test('of silence: a model that neither calls nor answers is asked to go on, and given up', async () => {
     const { agent, engine } = small([think('hm')], { silentTurns: 3 })
     expect((await agent.run('go').result).end).toBe('silent')

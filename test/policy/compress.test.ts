@@ -129,6 +129,19 @@ describe('the meter', () => {
     expect(meter.prefill).toBeCloseTo(2.5e-3, 9)
   })
 
+  test('times that only scatter have next to no slope, whatever a fit through them says', () => {
+    let [fitted, taken] = [0, 0]
+    for (let round = 0; round < 200; ++round) {
+      const meter = new CostMeter()
+      for (let i = 0; i < 20; ++i)
+        meter.add({ computedTokens: 0, prefillSeconds: 0, contextTokens: 500 + 400 * i, decodedTokens: 20 + Math.floor(random() * 40), decodeSeconds: 1 + random() })
+      if (meter.attend > 0) taken += 1
+      fitted += meter.attend
+    }
+    expect(taken).toBeLessThan(20)
+    expect(fitted / 200).toBeLessThan(1e-7)
+  })
+
   test('one context length, or none, has no slope', () => {
     const meter = new CostMeter()
     expect([meter.attend, meter.prefill, meter.decode, meter.turnSeconds]).toEqual([0, 0, 0, 0])

@@ -145,3 +145,64 @@ test('a request announced on another engine counts with its tokens', () => {
   story.at(0.2, [elsewhere(16)], [], 0)
   expect(much - story.sessions.projected).toBe(99)
 })
+
+describe('who comes back first', () => {
+  const room = { pool: { total: 1000, free: 1000, cached: 0, used: 0, hostTotal: 0, hostFree: 0 } }
+  const part = (story: Story, ids: readonly number[]): number[] => ids.filter((id) => story.sessions.takesPart(id))
+
+  test('of paused sessions the one with the least to compute again', () => {
+    const story = new Story()
+    const views = [1, 2, 3, 4].map((id) => view(id, 7000, busy))
+    story.at(0, views, views.map(({ id }) => waiting(id, 7000, { session: id })), 0.5, room)
+    expect(part(story, [1, 2, 3, 4])).toEqual([1, 2])
+    // The first is gone; of the fourth more is still cached than of the third.
+    const left = [running(2, 6999, 7000, { session: 2 }), waiting(3, 7000, { session: 3, hit: 1600 }), waiting(4, 7000, { session: 4, hit: 4800 })]
+    story.at(1, views.slice(1), left, 0.5, room)
+    expect(part(story, [2, 3, 4])).toEqual([2, 4])
+  })
+
+  test('before that, whatever belongs to the run that began first', () => {
+    const story = new Story()
+    const of = (id: number, run: string): SessionView => ({ ...view(id, 7000, busy), run })
+    const views = [of(1, 'a'), of(2, 'b'), of(3, 'b'), of(4, 'c'), of(5, 'a')]
+    story.at(0, views, views.map(({ id }) => waiting(id, 7000, { session: id, hit: id === 3 ? 6000 : 0 })), 0.5, room)
+    expect(part(story, [1, 2, 3, 4, 5])).toEqual([1, 5])
+  })
+
+  test('runs of one name that belong to different tenants are different runs', () => {
+    const story = new Story()
+    const views = [view(1, 7000, busy, 0, 'x'), view(2, 7000, busy, 0, 'y')].map((one) => ({ ...one, run: 'a' }))
+    story.at(0, views)
+    story.at(1, views.slice(1))
+    expect(story.sessions.standing(2)!.run!.order).toBe(1)
+  })
+})
+
+describe('while nothing runs', () => {
+  const views = [view(1, 7000, tool(), 0), view(2, 7000, tool(), 0), view(3, 7000, busy)]
+  const three = [1, 2, 3].map((id) => view(id, 7000, busy))
+  const paused = (): Story => {
+    const story = new Story({ turnTokens: 16 })
+    story.at(0, three, [running(1, 6999, 7000, { session: 1 }), running(2, 6999, 7000, { session: 2 }), waiting(3, 7000, { session: 3 })], 0)
+    return story
+  }
+
+  test('a place is kept for as long as its KV takes to compute, no longer', () => {
+    const story = paused()
+    for (const now of [0.1, 3, 6.9]) {
+      story.at(now, views, [waiting(3, 7000, { session: 3 })], 0)
+      expect(story.sessions.takesPart(3)).toBe(false)
+    }
+    story.at(7.2, views, [waiting(3, 7000, { session: 3 })], 0)
+    expect(story.sessions.takesPart(3)).toBe(true)
+  })
+
+  test('time in which somebody else runs does not count', () => {
+    const story = paused()
+    for (let now = 0.1; now < 9; now += 0.5) {
+      const other = now > 4 && now < 5 ? [running(8, 15, 16)] : []
+      story.at(now, views, [waiting(3, 7000, { session: 3 }), ...other], 0)
+    }
+    expect(story.sessions.takesPart(3)).toBe(false)
+  })
+})

@@ -32,6 +32,11 @@ const blocks = Array.from(readme.matchAll(/^(#{2,3} .*)$|^```(\w*)\n([^]*?)^```$
 
 const withModel = (code: string): string =>
   code.replaceAll(/\/models\/openPangu-7B-int8/g, path.join(folder, 'int8')).replaceAll(/\/models\/[\w.-]+/g, checkpoint('pangu'))
+/** The fixture's context holds no system turn with tools. */
+const withAgentModels = (code: string): string => {
+  const of = (size: string): string => path.join(root, 'bench/models', size)
+  return code.replaceAll('/models/openPangu-Embedded-7B', of('small')).replaceAll('/models/openPangu-38B', of('large'))
+}
 
 test('every block is of a kind that a test runs, or a picture', () => {
   expect(blocks.filter(({ language }) => !['ts', 'sh', ''].includes(language))).toEqual([])
@@ -41,7 +46,8 @@ describe('examples', () => {
   const examples = blocks.filter(({ language }) => language === 'ts')
   beforeAll(async () => {
     mkdirSync(folder, { recursive: true })
-    for (const [index, { code }] of examples.entries()) writeFileSync(path.join(folder, `example${index}.mts`), withModel(code))
+    for (const [index, { code, heading }] of examples.entries())
+      writeFileSync(path.join(folder, `example${index}.mts`), heading === 'Agents' ? withAgentModels(code) : withModel(code))
     const compiler = { extends: '../../tsconfig.json', compilerOptions: { target: 'es2022', rootDir: '.', outDir: 'out', declaration: false }, include: ['*.mts'] }
     writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify(compiler))
     await run(process.execPath, [path.join(root, 'node_modules/typescript/bin/tsc'), '-p', folder]).catch((error: { stdout?: string }) => {
@@ -55,11 +61,12 @@ describe('examples', () => {
     Sessions: /^[1-9]\d* of \d+ prompt tokens were there from the first turn:/,
     Serve: /^32 answers; (?:[5-9]\d|100) % of \d+ prompt tokens were in the cache\n$/,
     Schedulers: /^gold-first: \d+ ms\n$/,
+    Agents: /./,
     Watching: /^request 1: \d+ tokens in \d+ ms, \d+ read from the cache\n$/,
   }
 
   test('there is one for each thing that is promised', () => {
-    expect(examples.map(({ heading }) => heading)).toEqual(expect.arrayContaining([...Object.keys(said), 'Agents']))
+    expect(examples.map(({ heading }) => heading)).toEqual(expect.arrayContaining(Object.keys(said)))
   })
 
   test.each(examples.map(({ heading }, index) => [heading, index] as const))('%s', async (heading, index) => {

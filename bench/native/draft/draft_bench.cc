@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "agent_text.h"
+#include "bench_arguments.h"
 #include "draft/drafter.h"
 #include "draft/session_store.h"
 
@@ -239,16 +240,9 @@ void print_table(const std::vector<Row>& rows) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool json = false;
-  int runs = 7;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--json") == 0)
-      json = true;
-    else if (std::strcmp(argv[i], "--runs") == 0 && i + 1 < argc)
-      runs = std::max(1, std::atoi(argv[++i]));
-    else
-      return std::fprintf(stderr, "usage: draft_bench [--json] [--runs N]\n"), 2;
-  }
+  const auto arguments = bench_arguments(argc, argv, 7);
+  if (!arguments) return 2;
+  const auto [json, runs] = *arguments;
   std::vector<Row> rows;
   add_build_rows(rows);
   add_draft_rows(rows);

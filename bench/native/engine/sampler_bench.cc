@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bench_arguments.h"
 #include "engine/sampler.h"
 
 using namespace agentinfer;
@@ -62,16 +63,9 @@ std::vector<Case> make_cases() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool json = false;
-  int runs = 21;
-  for (int i = 1; i < argc; ++i) {
-    if (!std::strcmp(argv[i], "--json"))
-      json = true;
-    else if (!std::strcmp(argv[i], "--runs") && i + 1 < argc)
-      runs = std::max(1, std::atoi(argv[++i]));
-    else
-      return std::fprintf(stderr, "usage: sampler_bench [--json] [--runs N]\n"), 2;
-  }
+  const auto arguments = bench_arguments(argc, argv, 21);
+  if (!arguments) return 2;
+  const auto [json, runs] = *arguments;
   Sampler sampler(kVocabulary);
   TokenHistory history;
   std::mt19937 random(1);

@@ -1,5 +1,5 @@
-// The KV books under load: what the limits are about (a block's life <= 0.3 us, lookup of a
-// 128K-token history <= 2 ms) and what else a step may spend time on.
+// The KV books under load: what must stay cheap (a block's life <= 0.3 us, lookup of a 128K-token
+// history <= 2 ms) and what else a step may spend time on.
 //   kv_bench [--json] [--runs N]
 // Prints the median, minimum and maximum over the runs. `holds` compares the median with the target.
 
@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "bench_arguments.h"
 #include "kv/prefix_index.h"
 #include "kv/reservation.h"
 
@@ -232,16 +233,9 @@ void bench_eviction(Bench& bench) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool json = false;
-  int runs = 21;
-  for (int i = 1; i < argc; ++i) {
-    if (!std::strcmp(argv[i], "--json"))
-      json = true;
-    else if (!std::strcmp(argv[i], "--runs") && i + 1 < argc)
-      runs = std::max(1, std::atoi(argv[++i]));
-    else
-      return std::fprintf(stderr, "usage: kv_bench [--json] [--runs N]\n"), 2;
-  }
+  const auto arguments = bench_arguments(argc, argv, 21);
+  if (!arguments) return 2;
+  const auto [json, runs] = *arguments;
   Bench bench(runs);
   bench_blocks(bench);
   bench_lookup(bench);
