@@ -23,6 +23,7 @@ async function main(name: string, values: CaseValues): Promise<void> {
     (text) => send({ kind: 'progress', text }),
     (about) => send({ kind: 'about', about }),
   )
+  if (typeof values['device'] === 'string') process.env['AGENTINFER_BENCH_DEVICE'] = values['device']
   const module = (await import(new URL(`cases/${name}.js`, import.meta.url).href)) as CaseModule
   await module.run(report, values)
   process.disconnect()

@@ -4,6 +4,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+import { onCpu } from './device.js'
+
 export interface ModelShape {
   readonly hiddenSize: number
   readonly layers: number
@@ -66,13 +68,21 @@ export function tensors(shape: ModelShape): TensorSpec[] {
   ]
 }
 
+/** NPUs attend with heads of 64 or 128: what is smaller gets fewer heads of 64 there, and the same products. */
+function shapeHere(name: ModelShapeName): ModelShape {
+  const shape: ModelShape = modelShapes[name]
+  if (onCpu || shape.hiddenSize / shape.heads >= 64) return shape
+  const heads = shape.hiddenSize / 64
+  return { ...shape, heads, kvHeads: Math.max(1, (shape.kvHeads * heads) / shape.heads) }
+}
+
 /** The folder of a checkpoint with this shape, written on first use under the system's temporary folder. */
 export function shapedModel(name: ModelShapeName): string {
-  const folder = path.join(os.tmpdir(), 'agentinfer-bench', `llama-${name}`)
+  const shape = shapeHere(name)
+  const folder = path.join(os.tmpdir(), 'agentinfer-bench', `llama-${name}${shape === modelShapes[name] ? '' : '-npu'}`)
   if (existsSync(folder)) return folder
   const partial = `${folder}.${process.pid}`
   mkdirSync(partial, { recursive: true })
-  const shape: ModelShape = modelShapes[name]
   writeFileSync(path.join(partial, 'config.json'), JSON.stringify(config(shape), null, 2))
   writeSafetensors(path.join(partial, 'model.safetensors'), tensors(shape))
   for (const file of ['tokenizer.model', 'tokenizer_config.json']) copyFileSync(path.join(tokenizerFolder(), file), path.join(partial, file))

@@ -209,6 +209,7 @@ export interface NativeEngineOptions {
   device?: string
   deviceTimeout?: number
   graphs?: boolean
+  nz?: boolean
   selfCheck?: 'warn' | 'error' | 'off'
   threads?: number
   isa?: string

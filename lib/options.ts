@@ -95,8 +95,14 @@ export const engineOptionsSchema = z.strictObject({
   /** NPU: capture decode and verification steps as graphs and replay them; off: every operator is launched by itself. */
   graphs: z.boolean().default(true),
   /**
-   * NPU: at opening, a small model of the same kind runs on the device and on the CPU. If their logits differ by more than rounding,
-   * `'error'` refuses to open and `'warn'` says so in `engine.info.deviceNote` and as a process warning.
+   * NPU: lay weights out in FRACTAL_NZ, the blocks that its matrix units read, instead of row by row. Others report gains for decode, most with
+   * int8; loading takes longer. Tokens differ by rounding at most. Without effect where CANN has no products by it.
+   */
+  nz: z.boolean().default(false),
+  /**
+   * NPU: at opening, a small model of the same kind runs on the device and on the CPU, and then the model's own first layers, as loaded, on
+   * every device and on the CPU (which takes about 1 GB of memory and a few seconds while opening). If their logits differ by more than
+   * rounding, `'error'` refuses to open and `'warn'` says so in `engine.info.deviceNote` and as a process warning.
    */
   selfCheck: z.enum(['warn', 'error', 'off']).default('warn'),
   /** Seconds that an NPU may take to answer before it counts as lost. */
@@ -142,7 +148,7 @@ export const engineOptionsSchema = z.strictObject({
     .custom<(progress: { done: number; total: number }) => void>((value) => typeof value === 'function', 'expected a function')
     .optional(),
 })
-/** Options of `Engine.open`. */
+/** Options of `Engine.open`. @interface */
 export type EngineOptions = z.input<typeof engineOptionsSchema>
 
 export const samplingSchema = z.strictObject({
@@ -176,14 +182,14 @@ export const samplingSchema = z.strictObject({
   /** Report the chosen token's log probability and the n highest (0..20) of the model's own distribution. */
   logprobs: z.int().min(0).max(20).optional(),
 })
-/** How tokens are chosen. */
+/** How tokens are chosen. @interface */
 export type SamplingOptions = z.input<typeof samplingSchema>
 
 const message = z.strictObject({
   role: z.string().min(1),
   content: z.string(),
 })
-/** A message of a chat, as the model's template takes it. */
+/** A message of a chat, as the model's template takes it. @interface */
 export type Message = z.infer<typeof message>
 
 const tokenIds = z.union([z.array(z.int().min(0)), z.instanceof(Int32Array)])
@@ -229,7 +235,7 @@ export const generateOptionsSchema = z
   .refine((options) => [options.messages, options.prompt, options.tokens].filter((x) => x !== undefined).length === 1, {
     message: 'expected exactly one of messages, prompt and tokens',
   })
-/** Options of `engine.generate`. */
+/** Options of `engine.generate`. @interface */
 export type GenerateOptions = z.input<typeof generateOptionsSchema>
 export type ResolvedGenerateOptions = z.output<typeof generateOptionsSchema>
 
@@ -249,7 +255,7 @@ export const sessionOptionsSchema = z.strictObject({
   /** For people: it appears in figures. */
   name: z.string().optional(),
 })
-/** Options of `engine.session`. */
+/** Options of `engine.session`. @interface */
 export type SessionOptions = z.input<typeof sessionOptionsSchema>
 
 export const sessionInputSchema = z.union(
@@ -274,7 +280,7 @@ export const sessionGenerateSchema = z.strictObject({
   /** Text the answer begins with, given instead of generated; markers in it become special ids. Part of the session, not of the output. */
   lead: z.string().min(1).optional(),
 })
-/** Options of `session.generate`. */
+/** Options of `session.generate`. @interface */
 export type SessionGenerateOptions = z.input<typeof sessionGenerateSchema>
 
 export const sessionPrefillSchema = z.strictObject({
@@ -282,7 +288,7 @@ export const sessionPrefillSchema = z.strictObject({
   priority: z.int().optional(),
   signal: z.instanceof(AbortSignal).optional(),
 })
-/** Options of `session.prefill`. */
+/** Options of `session.prefill`. @interface */
 export type SessionPrefillOptions = z.input<typeof sessionPrefillSchema>
 
 export const retainSchema = z.strictObject({
@@ -291,7 +297,7 @@ export const retainSchema = z.strictObject({
   /** Blocks of higher classes are evicted after all blocks of lower ones. 0: none. */
   retentionClass: z.int().min(0).max(3).default(1),
 })
-/** Options of `session.retain`. */
+/** Options of `session.retain`. @interface */
 export type RetainOptions = z.input<typeof retainSchema>
 
 export const sessionActivitySchema = z.discriminatedUnion('kind', [

@@ -9,16 +9,18 @@ import { fileURLToPath } from 'node:url'
 import { Engine, measureLimits } from 'agentinfer'
 import type { MachineLimits } from 'agentinfer'
 
+import { device, deviceOption, onCpu } from '../device.js'
 import { flopsPerPrefillToken, modelShapes, shapedModel, weightBytesPerToken } from '../model_shapes.js'
 import type { ModelShape } from '../model_shapes.js'
 import { ggufModel } from '../peer/gguf.js'
 import { LlamaPeer, peerInstalled } from '../peer/llama.js'
 import { median } from '../report.js'
-import type { Report } from '../report.js'
+import type { Report, Row } from '../report.js'
 import type { OpeningFigures } from '../opening_process.js'
 
 export const description = 'decode, prefill, opening, memory and tokenising of one engine, beside the limits of the machine and node-llama-cpp'
 export const options = {
+  ...deviceOption,
   rounds: { type: 'string', default: '7' },
   threads: { type: 'string', default: '2' },
   'no-peer': { type: 'boolean', default: false },
@@ -71,7 +73,7 @@ interface Samples {
 
 async function roundsOf(report: Report, weights: Weights, rounds: number, threads: number, withPeer: boolean): Promise<Samples> {
   const samples: Samples = { limits: [], prefill: [], one: [], verify: [], batch: [], peerPrefill: [], peerDecode: [], peerBatch: [] }
-  const engine = await Engine.open({ model: shapedModel('0.5b'), weights, threads, maxContext: 1024, kvTokens: 16384 })
+  const engine = await Engine.open({ model: shapedModel('0.5b'), device, weights, threads, maxContext: 1024, kvTokens: 16384 })
   const peer = withPeer
     ? await LlamaPeer.start({ gguf: ggufModel('0.5b', weights === 'bf16' ? 'bf16' : 'q8_0'), threads, contextTokens: 1024, sequences: batch })
     : undefined
@@ -79,7 +81,7 @@ async function roundsOf(report: Report, weights: Weights, rounds: number, thread
   for (let round = -1; round < rounds; round++) {
     report.progress(`${weights}: round ${round + 1} of ${rounds}`)
     const keep = <T>(list: T[], value: T): void => void (round >= 0 && list.push(value))
-    keep(samples.limits, await measureLimits({ threads, samples: 1 }))
+    if (onCpu) keep(samples.limits, await measureLimits({ threads, samples: 1 }))
     keep(samples.one, await decodeStep(engine, 1))
     keep(samples.verify, await decodeStep(engine, verifyRows))
     keep(samples.batch, await decodeStep(engine, batch))
@@ -107,15 +109,24 @@ const targets = {
   int8: { prefill: 500, batchOverPeer: 10 },
 } as const
 
-function addRows(report: Report, weights: Weights, samples: Samples): void {
-  const { limits } = samples
-  const decodeLimit = median(limits.map((limit) => limit.readBytesPerSecond)) / bytesPerToken(weights)
+/** Of decoding and of prefill. An NPU's limits are not measured here. */
+function cpuLimits(weights: Weights, limits: readonly MachineLimits[]): [Partial<Row>, Partial<Row>] {
+  if (limits.length === 0) return [{}, {}]
+  const decode = median(limits.map((limit) => limit.readBytesPerSecond)) / bytesPerToken(weights)
   const operations = median(limits.map((limit) => (weights === 'bf16' ? limit.flopsPerSecond : limit.int8OpsPerSecond)))
+  return [
+    { limit: decode, target: 0.9 * decode },
+    { limit: operations / flopsPerPrefillToken(shape), target: targets[weights].prefill },
+  ]
+}
+
+function addRows(report: Report, weights: Weights, samples: Samples): void {
+  const [decodeLimits, prefillLimits] = cpuLimits(weights, samples.limits)
   const perSecond = (rows: number, steps: readonly number[]): number[] => steps.map((ms) => (1000 * rows) / ms)
   const unit = 'tok/s'
-  report.addSamples({ name: `${weights} decode, 1 sequence`, unit, limit: decodeLimit, target: 0.9 * decodeLimit }, perSecond(1, samples.one))
+  report.addSamples({ name: `${weights} decode, 1 sequence`, unit, ...decodeLimits }, perSecond(1, samples.one))
   report.addSamples(
-    { name: `${weights} prefill ${prefillTokens}`, unit, limit: operations / flopsPerPrefillToken(shape), target: targets[weights].prefill },
+    { name: `${weights} prefill ${prefillTokens}`, unit, ...prefillLimits },
     samples.prefill,
   )
   report.addSamples(
@@ -127,7 +138,7 @@ function addRows(report: Report, weights: Weights, samples: Samples): void {
   report.addSamples({ name: `${weights} decode, ${batch} sequences`, unit, ...target }, together)
   if (samples.peerDecode.length === 0) return
   const peer = `node-llama-cpp ${weights === 'bf16' ? 'BF16' : 'Q8_0'}`
-  report.addSamples({ name: `${peer} decode, 1 sequence`, unit, limit: decodeLimit }, samples.peerDecode)
+  report.addSamples({ name: `${peer} decode, 1 sequence`, unit, ...('limit' in decodeLimits ? { limit: decodeLimits.limit } : {}) }, samples.peerDecode)
   report.addSamples({ name: `${peer} prefill ${prefillTokens}`, unit }, samples.peerPrefill)
   report.addSamples({ name: `${peer} decode, ${batch} sequences`, unit }, samples.peerBatch)
 }
@@ -170,7 +181,7 @@ async function delayDuring(work: () => Promise<unknown>): Promise<number> {
 
 async function addText(report: Report, threads: number, rounds: number): Promise<void> {
   report.progress('tokenising')
-  const engine = await Engine.open({ model: shapedModel('0.5b'), threads, maxContext: 1024, kvTokens: 8192 })
+  const engine = await Engine.open({ model: shapedModel('0.5b'), device, threads, maxContext: 1024, kvTokens: 8192 })
   const sentences = ['The agent reads a page and notes what it found. ', '搜索结果里有三条相关的记录，最后一条最新。', 'function open(url: string) { return fetch(url) }\n']
   let text = ''
   for (let i = 0; Buffer.byteLength(text) < 8e6; i++) text += (sentences[i % 3]! + i).repeat(200)
@@ -191,17 +202,21 @@ async function addText(report: Report, threads: number, rounds: number): Promise
   await engine.close()
 }
 
-export async function run(report: Report, values: { rounds: string; threads: string; 'no-peer': boolean }): Promise<void> {
-  const rounds = Number(values.rounds)
-  const threads = Number(values.threads)
-  const withPeer = !values['no-peer'] && peerInstalled()
-  if (!withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
-  for (const weights of ['bf16', 'int8'] as const)
-    addRows(report, weights, await roundsOf(report, weights, rounds, threads, withPeer))
+async function addLimits(report: Report, threads: number): Promise<void> {
   const { readBytesPerSecond, flopsPerSecond, int8OpsPerSecond } = await measureLimits({ threads })
   report.add({ name: 'limit: memory read', value: readBytesPerSecond / 1e9, unit: 'GB/s' })
   report.add({ name: 'limit: f32 arithmetic', value: flopsPerSecond / 1e9, unit: 'GFLOP/s' })
   report.add({ name: 'limit: int8 arithmetic', value: int8OpsPerSecond / 1e9, unit: 'GOP/s' })
+}
+
+export async function run(report: Report, values: { rounds: string; threads: string; 'no-peer': boolean }): Promise<void> {
+  const rounds = Number(values.rounds)
+  const threads = Number(values.threads)
+  const withPeer = onCpu && !values['no-peer'] && peerInstalled()
+  if (onCpu && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
+  for (const weights of ['bf16', 'int8'] as const)
+    addRows(report, weights, await roundsOf(report, weights, rounds, threads, withPeer))
+  if (onCpu) await addLimits(report, threads)
   await addOpening(report, threads, Math.min(rounds, 5))
   await addText(report, threads, Math.min(rounds, 5))
 }

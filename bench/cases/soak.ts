@@ -2,6 +2,7 @@
 import { Engine } from 'agentinfer'
 import type { SchedulerName } from 'agentinfer'
 
+import { cpuOnly, device, deviceOption } from '../device.js'
 import { modelShapes, shapedModel } from '../model_shapes.js'
 import { Random } from '../random.js'
 import type { Report } from '../report.js'
@@ -9,9 +10,10 @@ import { randomWork } from '../workload.js'
 
 export const description = 'random work for minutes: memory slope, leaks, answers repeated'
 export const options = {
+  ...deviceOption,
   minutes: { type: 'string', default: '10' },
   threads: { type: 'string', default: '2' },
-  scheduler: { type: 'string', default: 'fcfs' },
+  scheduler: { type: 'string', default: 'agent-sched' },
   seed: { type: 'string', default: '1' },
 } as const
 
@@ -37,8 +39,8 @@ export async function run(report: Report, values: { minutes: string; threads: st
   const minutes = Number(values.minutes)
   // A pool that holds five contexts, a host tier of as much: everything is evicted, preempted and brought back.
   const engine = await Engine.open({
-    model: shapedModel('tiny'), threads: Number(values.threads), scheduler: values.scheduler as SchedulerName, maxContext,
-    kvTokens: 5 * maxContext, hostKvBytes: 2 ** 20, blockSize: 16, maxSequences: 16, maxBatchTokens: 128, maxQueue: 16,
+    model: shapedModel('tiny'), device, threads: Number(values.threads), scheduler: values.scheduler as SchedulerName, maxContext,
+    kvTokens: 5 * maxContext, hostKvBytes: 2 ** 20, ...cpuOnly({ blockSize: 16 }), maxSequences: 16, maxBatchTokens: 128, maxQueue: 16,
   })
   const start = performance.now()
   const elapsed = (): number => (performance.now() - start) / 60_000

@@ -23,7 +23,7 @@ import { nativeSpeculation, topicOf } from './speculation.js'
 import type { EngineHealth, EngineStats } from './stats.js'
 import type { GenerationStream } from './stream.js'
 
-/** Facts about an open engine: the model, where it runs, and what it took (bytes). */
+/** Facts about an open engine: the model, where it runs, and what it took (bytes). @interface */
 export type EngineInfo = NativeEngineInfo
 
 /**

@@ -48,6 +48,7 @@ EngineOptions engine_options(const Napi::Object& object) {
   options.folder = string_field(object, "folder", "");
   options.device = string_field(object, "device", "cpu");
   options.graphs = bool_field(object, "graphs", true);
+  options.nz = bool_field(object, "nz", false);
   options.self_check = self_check(string_field(object, "selfCheck", "off"));
   options.device_timeout_ms = static_cast<int>(number_field(object, "deviceTimeout", 120) * 1000);
   options.threads = static_cast<int>(integer_field(object, "threads", 0));

@@ -63,7 +63,7 @@ EngineOptions options_for(const DeviceChoice& choice, EngineOptions options) {
 
 std::unique_ptr<RankDevices> make_devices(const DeviceChoice& choice, const EngineOptions& options) {
   if (!choice.npus.empty())
-    return std::make_unique<NpuRanks>(choice.npus, options.device_timeout_ms, options.graphs);
+    return std::make_unique<NpuRanks>(choice.npus, options.device_timeout_ms, options.graphs, options.nz);
   return std::make_unique<CpuRanks>(
       CpuRanksOptions{.size = options.tensor_parallel,
                       .threads = options.threads,

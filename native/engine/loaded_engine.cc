@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "backend/ascend/ascend_backend.h"
+#include "engine/first_layers.h"
 #include "engine/self_check.h"
 #include "engine/step_profile.h"
 #include "model/shards.h"
@@ -136,6 +138,8 @@ LoadedEngine::LoadedEngine(const EngineOptions& wanted)
   require_memory(plan_memory(config_, options, available), available, options.tensor_parallel);
 
   check_device(options);
+  std::optional<FirstLayers> first_layers;
+  if (checks_devices(options)) first_layers.emplace(config_, checkpoint, options.weights);
   devices_ = make_devices(device_, options);
   decoder_ = std::make_unique<RankedDecoder>(
       config_, checkpoint, *devices_,
@@ -144,7 +148,12 @@ LoadedEngine::LoadedEngine(const EngineOptions& wanted)
                      .kv_dtype = options.kv_dtype,
                      .block_size = options.block_size,
                      .blocks = sizes.blocks,
-                     .host_blocks = sizes.host_blocks});
+                     .host_blocks = sizes.host_blocks},
+      first_layers
+          ? [&](int rank, Weights& weights, Backend& backend,
+                Group& group) { first_layers->check(rank, weights, backend, group, options.block_size); }
+          : WeightsLook());
+  if (first_layers) report(first_layers->result(), options.self_check);
   chip_ = devices_->info();
   engine_ =
       std::make_unique<Engine>(*decoder_, static_cast<int>(config_.vocab_size), make_speculation(options));
@@ -152,14 +161,23 @@ LoadedEngine::LoadedEngine(const EngineOptions& wanted)
 
 // Before the memory is taken, on the first of the devices.
 void LoadedEngine::check_device(const EngineOptions& options) {
-  if (device_.npus.empty() || options.self_check == SelfCheck::kOff) return;
-  const auto backend = make_ascend_backend(
-      {.device = device_.npus.front(), .timeout_ms = options.device_timeout_ms, .graphs = options.graphs});
+  if (!checks_devices(options)) return;
+  const auto backend = make_ascend_backend({.device = device_.npus.front(),
+                                            .timeout_ms = options.device_timeout_ms,
+                                            .graphs = options.graphs,
+                                            .nz = options.nz});
   const WeightFormat format = config_.quantized_w8a8 ? WeightFormat::kW8A8 : options.weights;
-  const SelfCheckResult result = agentinfer::self_check(config_, format, *backend, options.block_size);
+  report(self_check(config_, format, *backend, options.block_size), options.self_check);
+}
+
+bool LoadedEngine::checks_devices(const EngineOptions& options) const {
+  return !device_.npus.empty() && options.self_check != SelfCheck::kOff;
+}
+
+void LoadedEngine::report(const SelfCheckResult& result, SelfCheck wanted) {
   if (result.problem.empty()) return;
-  if (options.self_check == SelfCheck::kError) fail(ErrorCode::kDevice, "self-check: ", result.problem);
-  device_.note = "self-check: " + result.problem;
+  if (wanted == SelfCheck::kError) fail(ErrorCode::kDevice, "self-check: ", result.problem);
+  device_.note += (device_.note.empty() ? "self-check: " : "; ") + result.problem;
 }
 
 std::unique_ptr<Speculation> LoadedEngine::make_speculation(const EngineOptions& options) {

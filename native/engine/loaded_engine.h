@@ -21,6 +21,8 @@
 
 namespace agentinfer {
 
+struct SelfCheckResult;
+
 // What to do when the device computes something else than the CPU (engine/self_check.h).
 enum class SelfCheck : uint8_t { kOff, kWarn, kError };
 
@@ -28,6 +30,7 @@ struct EngineOptions {
   std::filesystem::path folder;
   std::string device = "cpu";              // 'cpu', 'auto', 'npu:0'
   bool graphs = true;                      // NPU: replay captured decode and verification steps
+  bool nz = false;                         // NPU: weights in FRACTAL_NZ
   SelfCheck self_check = SelfCheck::kOff;  // NPU: kWarn leaves a note in device().note
   int device_timeout_ms =
       120000;       // the longest wait for an NPU, or of a rank for the others, after which it counts as lost
@@ -74,6 +77,8 @@ class LoadedEngine {
 
  private:
   void check_device(const EngineOptions& options);
+  bool checks_devices(const EngineOptions& options) const;
+  void report(const SelfCheckResult& result, SelfCheck wanted);
   std::unique_ptr<Speculation> make_speculation(const EngineOptions& options);
 
   // Destroyed in reverse order.

@@ -116,11 +116,10 @@ Weights made_weights(const ModelConfig& config, WeightFormat format, Backend& ba
   return weights;
 }
 
-// Logits of every token: a chunk of prefill, then decode steps, which a device may capture and replay.
-std::vector<float> run(const ModelConfig& config, WeightFormat format, Backend& backend, DType kv_dtype,
-                       int block_size) {
-  const Weights weights = made_weights(config, format, backend);
-  SoloGroup group;
+}  // namespace
+
+std::vector<float> self_check_logits(const ModelConfig& config, const Weights& weights, Backend& backend,
+                                     Group& group, DType kv_dtype, int block_size, int64_t vocabulary) {
   DecoderOptions options;
   options.shape = {
       .max_rows = kTokens, .max_sequences = 1, .max_logit_rows = kTokens, .max_context = kTokens};
@@ -135,7 +134,7 @@ std::vector<float> run(const ModelConfig& config, WeightFormat format, Backend& 
     const int count = begin == 0 ? kChunk : 1;
     std::vector<int32_t> tokens, positions, rows;
     for (int i = 0; i < count; ++i) {
-      tokens.push_back((begin + i) * 37 % static_cast<int>(kVocabulary));
+      tokens.push_back((begin + i) * 37 % static_cast<int>(vocabulary));
       positions.push_back(begin + i);  // and the slot, blocks being in order
       rows.push_back(i);
     }
@@ -143,7 +142,8 @@ std::vector<float> run(const ModelConfig& config, WeightFormat format, Backend& 
     decoder.forward({tokens, positions, positions, std::span(&sequence, 1), rows},
                     [&](int, int done, const Activation& logits) {
                       for (int row = 0; row < done; ++row) {
-                        const auto values = backend.logits(logits, row);
+                        const auto values =
+                            backend.logits(logits, row).first(static_cast<size_t>(vocabulary));
                         all.insert(all.end(), values.begin(), values.end());
                       }
                     });
@@ -152,15 +152,8 @@ std::vector<float> run(const ModelConfig& config, WeightFormat format, Backend& 
   return all;
 }
 
-}  // namespace
-
-SelfCheckResult self_check(const ModelConfig& config, WeightFormat format, Backend& device, int block_size,
-                           const ModelConfig* device_config) {
-  const ModelConfig small = small_kin(config);
-  const auto cpu = make_cpu_backend({.threads = 1, .isa = ""});
-  const std::vector<float> expected = run(small, format, *cpu, DType::kF32, 16);
-  const std::vector<float> got = run(small_kin(device_config != nullptr ? *device_config : config), format,
-                                     device, DType::kBF16, block_size);
+SelfCheckResult compare_logits(const std::vector<float>& got, const std::vector<float>& expected,
+                               WeightFormat format, const std::string& what) {
   SelfCheckResult result;
   result.allowed = format == WeightFormat::kW8A8 ? kAllowedInt8 : kAllowed;
   double scale = 0;
@@ -173,12 +166,26 @@ SelfCheckResult self_check(const ModelConfig& config, WeightFormat format, Backe
   result.worst /= scale;
   std::ostringstream text;
   if (!finite)
-    text << "a small model of this kind gives logits on the device that are not finite";
+    text << what << " logits on the device that are not finite";
   else if (result.worst > result.allowed)
-    text << "a small model of this kind gives other logits on the device than on the CPU: off by "
-         << result.worst << " of the largest, " << result.allowed << " is rounding";
+    text << what << " other logits on the device than on the CPU: off by " << result.worst
+         << " of the largest, " << result.allowed << " is rounding";
   result.problem = text.str();
   return result;
+}
+
+SelfCheckResult self_check(const ModelConfig& config, WeightFormat format, Backend& device, int block_size,
+                           const ModelConfig* device_config) {
+  const auto run = [&](const ModelConfig& model, Backend& backend, DType kv, int block) {
+    const Weights weights = made_weights(model, format, backend);
+    SoloGroup group;
+    return self_check_logits(model, weights, backend, group, kv, block, kVocabulary);
+  };
+  const auto cpu = make_cpu_backend({.threads = 1, .isa = ""});
+  const std::vector<float> expected = run(small_kin(config), *cpu, DType::kF32, 16);
+  const std::vector<float> got =
+      run(small_kin(device_config != nullptr ? *device_config : config), device, DType::kBF16, block_size);
+  return compare_logits(got, expected, format, "a small model of this kind gives");
 }
 
 }  // namespace agentinfer

@@ -35,10 +35,10 @@ class SharedProgress {
 }  // namespace
 
 RankedDecoder::RankedDecoder(const ModelConfig& config, const Checkpoint& checkpoint, RankDevices& devices,
-                             const LoadOptions& load, const DecoderOptions& options)
+                             const LoadOptions& load, const DecoderOptions& options, const WeightsLook& look)
     : devices_(devices), ranks_(static_cast<size_t>(devices.size())), threads_(devices.rendezvous()) {
   try {
-    open(config, checkpoint, load, options);
+    open(config, checkpoint, load, options, look);
   } catch (...) {
     close();
     throw;
@@ -50,13 +50,14 @@ RankedDecoder::~RankedDecoder() {
 }
 
 void RankedDecoder::open(const ModelConfig& config, const Checkpoint& checkpoint, const LoadOptions& load,
-                         const DecoderOptions& options) {
+                         const DecoderOptions& options, const WeightsLook& look) {
   SharedProgress progress(load, devices_.rendezvous(), size());
   threads_.run([&](int index) {
     Rank& rank = ranks_[static_cast<size_t>(index)];
     rank.backend = devices_.open(index);
     rank.group = devices_.join(index, *rank.backend);
     rank.weights = load_weights(config, checkpoint, *rank.backend, *rank.group, progress.of_rank(index));
+    if (look) look(index, rank.weights, *rank.backend, *rank.group);
     rank.decoder = std::make_unique<Decoder>(config, rank.weights, *rank.backend, *rank.group, options);
   });
   if (size() > 1 && load.on_progress) load.on_progress(checkpoint.total_bytes(), checkpoint.total_bytes());

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -17,6 +18,10 @@
 
 namespace agentinfer {
 
+// Sees a rank's weights when they are loaded, on the rank's thread, on all ranks at once; the backend is not
+// prepared yet. May use collectives. What it throws fails the opening.
+using WeightsLook = std::function<void(int rank, Weights& weights, Backend& backend, Group& group)>;
+
 class RankedDecoder final : public ForwardPass {
  public:
   // Everything of a rank is made, used and destroyed on its own thread; rank 0's is the caller's, here and in
@@ -24,7 +29,7 @@ class RankedDecoder final : public ForwardPass {
   // Progress is that of all ranks together, reported on the caller's thread. Throws what the loaders and the
   // devices throw, with the rank where there are several.
   RankedDecoder(const ModelConfig& config, const Checkpoint& checkpoint, RankDevices& devices,
-                const LoadOptions& load, const DecoderOptions& options);
+                const LoadOptions& load, const DecoderOptions& options, const WeightsLook& look = {});
   ~RankedDecoder() override;
   RankedDecoder(const RankedDecoder&) = delete;
   RankedDecoder& operator=(const RankedDecoder&) = delete;
@@ -66,7 +71,7 @@ class RankedDecoder final : public ForwardPass {
   };
 
   void open(const ModelConfig& config, const Checkpoint& checkpoint, const LoadOptions& load,
-            const DecoderOptions& options);
+            const DecoderOptions& options, const WeightsLook& look);
   void close() noexcept;
   void move(const Move& move);
   void make_moves(Decoder& decoder) const;

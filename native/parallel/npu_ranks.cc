@@ -71,18 +71,21 @@ class HcclGroup final : public Group {
 
 }  // namespace
 
-NpuRanks::NpuRanks(std::vector<int> devices, int timeout_ms, bool graphs)
+NpuRanks::NpuRanks(std::vector<int> devices, int timeout_ms, bool graphs, bool nz)
     : devices_(std::move(devices)),
       timeout_ms_(timeout_ms),
       graphs_(graphs),
+      nz_(nz),
       rendezvous_(size(), std::chrono::milliseconds(timeout_ms)),
       communicators_(devices_.size()) {}
 
 NpuRanks::~NpuRanks() = default;
 
 std::unique_ptr<Backend> NpuRanks::open(int rank) {
-  auto backend = make_ascend_backend(
-      {.device = devices_[static_cast<size_t>(rank)], .timeout_ms = timeout_ms_, .graphs = graphs_});
+  auto backend = make_ascend_backend({.device = devices_[static_cast<size_t>(rank)],
+                                      .timeout_ms = timeout_ms_,
+                                      .graphs = graphs_,
+                                      .nz = nz_});
   if (rank == 0) soc_ = backend->soc();
   return backend;
 }

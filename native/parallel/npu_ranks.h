@@ -16,8 +16,8 @@ namespace agentinfer {
 class NpuRanks final : public RankDevices {
  public:
   // `devices`: one for each rank, without duplicates. `timeout_ms` bounds every wait for a device and for
-  // other ranks.
-  NpuRanks(std::vector<int> devices, int timeout_ms, bool graphs = true);
+  // other ranks. The rest: AscendOptions.
+  NpuRanks(std::vector<int> devices, int timeout_ms, bool graphs = true, bool nz = false);
   ~NpuRanks() override;
 
   int size() const override { return static_cast<int>(devices_.size()); }
@@ -33,7 +33,7 @@ class NpuRanks final : public RankDevices {
  private:
   const std::vector<int> devices_;
   const int timeout_ms_;
-  const bool graphs_;
+  const bool graphs_, nz_;
   Rendezvous rendezvous_;
   std::vector<acl::HcclComm> communicators_;  // written by rank 0 before a meeting, then constant
   std::string soc_;                           // written by rank 0

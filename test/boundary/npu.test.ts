@@ -107,6 +107,34 @@ describe.skipIf(!emulatorBuilt)('an NPU (emulated)', () => {
     expect(whole).toEqual(alone)
   })
 
+  test('speculation and caching on the device: the tokens of an engine without drafts', async () => {
+    const open = (options: Partial<EngineOptions>): Promise<Engine> => Engine.open({ ...common, device: 'npu:7', selfCheck: 'off', ...options })
+    const plain = await open({ speculation: 'off' })
+    const speculating = await open({})
+    let accepted = 0
+    for (const [i, temperature] of [0, 1].entries()) {
+      const half = many[i + 8]!
+      const request = { tokens: [...half, ...half], maxTokens: 24, ignoreEos: true, sampling: { temperature, seed: 5 } }
+      const expected = (await plain.generate(request).response).tokens
+      for (let round = 0; round < 3; ++round) {
+        const got = await speculating.generate({ ...request, speculation: { role: 'planner' } }).response
+        expect(got.tokens).toEqual(expected)
+        expect(got.usage.cachedTokens > 0).toBe(round > 0)
+        accepted += got.speculation.accepted
+      }
+    }
+    expect(accepted).toBeGreaterThan(0)
+    await plain.close()
+    await speculating.close()
+  })
+
+  test('weights in FRACTAL_NZ give the same tokens', async () => {
+    const engine = await Engine.open({ ...common, device: 'npu:6', nz: true })
+    expect(engine.info.deviceNote).toBe('')
+    expect((await greedy(engine, prompts, 12, false)).map(({ tokens }) => tokens)).toEqual((await greedy(npu, prompts, 12, false)).map(({ tokens }) => tokens))
+    await engine.close()
+  })
+
   test('auto takes the NPU', async () => {
     const engine = await Engine.open({ ...common, device: 'auto' })
     expect(engine.info.device).toBe('npu:0')

@@ -101,6 +101,8 @@ using Out = aclTensor*;
 #define AGENTINFER_OPERATORS(X)                                                                            \
   X(mm, aclnnMm, kRequired, T, T, Out, int8_t)                                                             \
   X(addmm, aclnnAddmm, kRequired, T, T, T, const aclScalar*, const aclScalar*, Out, int8_t)                \
+  X(mm_nz, aclnnMatmulWeightNz, kOptional, T, T, Out, int8_t)                                              \
+  X(addmm_nz, aclnnAddmmWeightNz, kOptional, T, T, T, const aclScalar*, const aclScalar*, Out, int8_t)     \
   X(embedding, aclnnEmbedding, kRequired, T, T, T)                                                         \
   X(index_select, aclnnIndexSelect, kRequired, T, int64_t, T, Out)                                         \
   X(rms_norm, aclnnRmsNorm, kRequired, T, T, double, T, T)                                                 \
@@ -125,6 +127,8 @@ using Out = aclTensor*;
   X(add_rms_norm_quant, aclnnAddRmsNormDynamicQuant, kOptional, T, T, T, T, T, double, Out, Out, Out, Out, \
     Out)                                                                                                   \
   X(quant_matmul_v5, aclnnQuantMatmulV5, kOptional, T, T, T, T, T, T, T, T, T, bool, bool, int64_t, Out)   \
+  X(quant_matmul_nz, aclnnQuantMatmulWeightNz, kOptional, T, T, T, T, T, T, T, T, T, bool, bool, int64_t,  \
+    Out)                                                                                                   \
   X(quant_matmul_v4, aclnnQuantMatmulV4, kOptional, T, T, T, T, T, T, bool, bool, T)                       \
   X(arg_max, aclnnArgMax, kRequired, T, int64_t, bool, Out)                                                \
   X(gather, aclnnGather, kRequired, T, int64_t, T, Out)                                                    \

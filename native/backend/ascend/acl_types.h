@@ -28,7 +28,7 @@ struct aclOpExecutor;
 using aclDataType = int;
 inline constexpr aclDataType kFloat = 0, kInt8 = 2, kInt32 = 3, kUint8 = 4, kInt64 = 9, kBf16 = 27;
 using aclFormat = int;
-inline constexpr aclFormat kFormatNd = 2;
+inline constexpr aclFormat kFormatNd = 2, kFormatNz = 29;
 using aclrtMemcpyKind = int;
 inline constexpr aclrtMemcpyKind kHostToDevice = 1, kDeviceToHost = 2, kDeviceToDevice = 3;
 using aclrtMemMallocPolicy = int;

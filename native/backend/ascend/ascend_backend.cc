@@ -33,7 +33,7 @@ class AscendBackendImpl final : public AscendBackend {
       : want_graphs_(options.graphs),
         device_(cann(), options.device, options.timeout_ms),
         launcher_(device_, kFirstWorkspace),
-        uploader_(device_),
+        uploader_(device_, options.nz),
         products_(launcher_),
         results_(launcher_) {}
 
@@ -72,6 +72,11 @@ class AscendBackendImpl final : public AscendBackend {
     made->first_row = first_row;
     made->vocabulary = vocabulary;
     made->table = linear.weights.get();
+    if (linear.nz) {  // rows are looked up in a copy that has them in order
+      made->values = products_.rows_of_nz(linear);
+      made->table = made->values.get();
+      made->bytes = made->values.bytes();
+    }
     remember_part(*made);
     return made;
   }
@@ -125,6 +130,11 @@ class AscendBackendImpl final : public AscendBackend {
 
   void prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) override {
     uploader_.finish();
+    // Of a decoder before this one.
+    if (graphs_) graphs_->clear();
+    launcher_.cache().clear();
+    products_.forget();
+    results_.forget();
     buffers_.emplace(device_, shape);
     if (part_rows_ != 0) buffers_->set_part(part_first_, part_rows_);
     attention_.emplace(launcher_, shape, attention, rope);

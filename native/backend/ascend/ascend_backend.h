@@ -28,6 +28,7 @@ struct AscendOptions {
   int device = 0;           // as ASCEND_RT_VISIBLE_DEVICES leaves them numbered
   int timeout_ms = 120000;  // the longest wait for the device, after which it counts as lost
   bool graphs = true;       // capture decode and verify steps, replay them
+  bool nz = false;          // weights in FRACTAL_NZ where CANN multiplies by it (upload.h)
 };
 
 class AscendBackend : public Backend {

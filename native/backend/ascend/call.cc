@@ -29,9 +29,10 @@ Call::~Call() {
   for (const auto* one : scalars_) rt.aclDestroyScalar(one);
 }
 
-acl::aclTensor* Call::tensor(Dims dims, Dims strides, Dims storage, acl::aclDataType type, const void* at) {
+acl::aclTensor* Call::tensor(Dims dims, Dims strides, Dims storage, acl::aclDataType type, const void* at,
+                             acl::aclFormat format) {
   acl::aclTensor* made = device_.rt().aclCreateTensor(
-      dims.begin(), dims.size(), type, strides.size() == 0 ? nullptr : strides.begin(), 0, acl::kFormatNd,
+      dims.begin(), dims.size(), type, strides.size() == 0 ? nullptr : strides.begin(), 0, format,
       storage.size() == 0 ? dims.begin() : storage.begin(),
       storage.size() == 0 ? dims.size() : storage.size(), const_cast<void*>(at));
   if (made == nullptr)
@@ -43,8 +44,9 @@ acl::T Call::in(Dims dims, acl::aclDataType type, const void* at) {
   return in_view(dims, {}, {}, type, at);
 }
 
-acl::T Call::in_view(Dims dims, Dims strides, Dims storage, acl::aclDataType type, const void* at) {
-  acl::aclTensor* made = tensor(dims, strides, storage, type, at);
+acl::T Call::in_view(Dims dims, Dims strides, Dims storage, acl::aclDataType type, const void* at,
+                     acl::aclFormat format) {
+  acl::aclTensor* made = tensor(dims, strides, storage, type, at, format);
   tensors_.push_back(made);
   arguments_.push_back({.tensor = made, .output = false, .index = next_input_++, .at = at});
   return made;

@@ -48,7 +48,8 @@ class Call {
   // --- descriptors, in the order of the operator's parameters ---
   using Dims = std::initializer_list<int64_t>;
   acl::T in(Dims dims, acl::aclDataType type, const void* at);
-  acl::T in_view(Dims dims, Dims strides, Dims storage, acl::aclDataType type, const void* at);
+  acl::T in_view(Dims dims, Dims strides, Dims storage, acl::aclDataType type, const void* at,
+                 acl::aclFormat format = acl::kFormatNd);
   acl::Out out(Dims dims, acl::aclDataType type, const void* at);
   acl::Out in_out(Dims dims, acl::aclDataType type, const void* at);  // in place; its address is not rebound
   acl::Out fixed_out(Dims dims, acl::aclDataType type, const void* at);  // an output that is not rebound
@@ -85,7 +86,8 @@ class Call {
     size_t index = 0;
     const void* at = nullptr;
   };
-  acl::aclTensor* tensor(Dims dims, Dims strides, Dims storage, acl::aclDataType type, const void* at);
+  acl::aclTensor* tensor(Dims dims, Dims strides, Dims storage, acl::aclDataType type, const void* at,
+                         acl::aclFormat format = acl::kFormatNd);
   void finish_plan(int status);
 
   AscendDevice& device_;

@@ -123,10 +123,10 @@ void AscendDevice::settle() noexcept {
 }
 
 DeviceMemory::DeviceMemory(AscendDevice& device, size_t bytes, const std::string& what)
-    : device_(&device), bytes_(bytes) {
-  const int status = device.rt().aclrtMalloc(&at_, std::max<size_t>(bytes, 32), acl::kHugeFirst);
+    : held_{&device, nullptr, bytes} {
+  const int status = device.rt().aclrtMalloc(&held_.at, std::max<size_t>(bytes, 32), acl::kHugeFirst);
   if (status == 0) return;
-  at_ = nullptr;
+  held_.at = nullptr;
   size_t free = 0, total = 0;
   const bool known = device.rt().aclrtGetMemInfo(acl::kHbm, &free, &total) == 0;
   device.check(status, "aclrtMalloc",
@@ -134,49 +134,32 @@ DeviceMemory::DeviceMemory(AscendDevice& device, size_t bytes, const std::string
                    (known ? ", " + in_mib(free) + " of " + in_mib(total) + " free" : ""));
 }
 
-DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
-  if (this == &other) return *this;
-  reset();
-  device_ = other.device_;
-  at_ = std::exchange(other.at_, nullptr);
-  bytes_ = std::exchange(other.bytes_, 0);
-  return *this;
-}
-
 void DeviceMemory::zero(size_t offset, size_t bytes) {
-  device_->busy();
-  device_->check(device_->rt().aclrtMemsetAsync(at(offset), bytes, 0, bytes, device_->stream()),
-                 "aclrtMemsetAsync");
+  held_.device->busy();
+  held_.device->check(
+      held_.device->rt().aclrtMemsetAsync(at(offset), bytes, 0, bytes, held_.device->stream()),
+      "aclrtMemsetAsync");
 }
 
 void DeviceMemory::reset() noexcept {
-  if (at_ == nullptr) return;
-  device_->settle();
-  device_->rt().aclrtFree(std::exchange(at_, nullptr));
-  bytes_ = 0;
+  if (held_.at == nullptr) return;
+  held_.device->settle();
+  held_.device->rt().aclrtFree(std::exchange(held_.at, nullptr));
+  held_.bytes = 0;
 }
 
 PinnedMemory::PinnedMemory(AscendDevice& device, size_t bytes, const std::string& what)
-    : device_(&device), bytes_(bytes) {
-  const int status = device.rt().aclrtMallocHost(&at_, std::max<size_t>(bytes, 32));
-  if (status != 0) at_ = nullptr;
+    : held_{&device, nullptr, bytes} {
+  const int status = device.rt().aclrtMallocHost(&held_.at, std::max<size_t>(bytes, 32));
+  if (status != 0) held_.at = nullptr;
   device.check(status, "aclrtMallocHost", in_mib(bytes) + " of pinned host memory for " + what);
 }
 
-PinnedMemory& PinnedMemory::operator=(PinnedMemory&& other) noexcept {
-  if (this == &other) return *this;
-  reset();
-  device_ = other.device_;
-  at_ = std::exchange(other.at_, nullptr);
-  bytes_ = std::exchange(other.bytes_, 0);
-  return *this;
-}
-
 void PinnedMemory::reset() noexcept {
-  if (at_ == nullptr) return;
-  device_->settle();
-  device_->rt().aclrtFreeHost(std::exchange(at_, nullptr));
-  bytes_ = 0;
+  if (held_.at == nullptr) return;
+  held_.device->settle();
+  held_.device->rt().aclrtFreeHost(std::exchange(held_.at, nullptr));
+  held_.bytes = 0;
 }
 
 namespace {

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "backend/ascend/cann.h"
 
@@ -55,6 +56,12 @@ class AscendDevice {
   std::function<void()> on_wait_;
 };
 
+struct HeldMemory {
+  AscendDevice* device = nullptr;
+  void* at = nullptr;
+  size_t bytes = 0;
+};
+
 // Device memory, 64-byte aligned, not zeroed. Frees after the stream has passed whatever used it.
 class DeviceMemory {
  public:
@@ -62,20 +69,21 @@ class DeviceMemory {
   // Throws kOutOfMemory saying for what, and how much was free. bytes > 0.
   DeviceMemory(AscendDevice& device, size_t bytes, const std::string& what);
   DeviceMemory(DeviceMemory&& other) noexcept { *this = std::move(other); }
-  DeviceMemory& operator=(DeviceMemory&& other) noexcept;
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept {  // what this one held goes with `other`
+    std::swap(held_, other.held_);
+    return *this;
+  }
   ~DeviceMemory() { reset(); }
 
-  void* get() const { return at_; }
-  std::byte* at(size_t offset) const { return static_cast<std::byte*>(at_) + offset; }
-  size_t bytes() const { return bytes_; }
-  void zero() { zero(0, bytes_); }
+  void* get() const { return held_.at; }
+  std::byte* at(size_t offset) const { return static_cast<std::byte*>(held_.at) + offset; }
+  size_t bytes() const { return held_.bytes; }
+  void zero() { zero(0, held_.bytes); }
   void zero(size_t offset, size_t bytes);  // in stream order
   void reset() noexcept;
 
  private:
-  AscendDevice* device_ = nullptr;
-  void* at_ = nullptr;
-  size_t bytes_ = 0;
+  HeldMemory held_;
 };
 
 // Page-locked host memory: the only kind that copies asynchronously.
@@ -84,22 +92,23 @@ class PinnedMemory {
   PinnedMemory() = default;
   PinnedMemory(AscendDevice& device, size_t bytes, const std::string& what);
   PinnedMemory(PinnedMemory&& other) noexcept { *this = std::move(other); }
-  PinnedMemory& operator=(PinnedMemory&& other) noexcept;
+  PinnedMemory& operator=(PinnedMemory&& other) noexcept {  // what this one held goes with `other`
+    std::swap(held_, other.held_);
+    return *this;
+  }
   ~PinnedMemory() { reset(); }
 
-  void* get() const { return at_; }
-  std::byte* at(size_t offset) const { return static_cast<std::byte*>(at_) + offset; }
+  void* get() const { return held_.at; }
+  std::byte* at(size_t offset) const { return static_cast<std::byte*>(held_.at) + offset; }
   template <typename T>
   T* as() const {
-    return static_cast<T*>(at_);
+    return static_cast<T*>(held_.at);
   }
-  size_t bytes() const { return bytes_; }
+  size_t bytes() const { return held_.bytes; }
   void reset() noexcept;
 
  private:
-  AscendDevice* device_ = nullptr;
-  void* at_ = nullptr;
-  size_t bytes_ = 0;
+  HeldMemory held_;
 };
 
 // Asynchronous copies on the device's stream. Host memory must be pinned and stay until the stream has

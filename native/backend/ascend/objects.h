@@ -14,6 +14,7 @@ struct AscendLinear final : Linear {
   WeightFormat format = WeightFormat::kBF16;
   DeviceMemory weights;  // [out_features][in_features] bf16 or int8: PyTorch's layout, given to the operators
                          // as a transposed view
+  bool nz = false;       // in FRACTAL_NZ instead (upload.h)
   DeviceMemory scale;    // int8: f32 [out_features]
   DeviceMemory
       bias;  // f32 [out_features]; none: no bias. f32 because a bf16 bias costs a cast kernel at every call

@@ -168,25 +168,46 @@ void AscendProducts::product_bf16(const AscendActivation& x, const AscendLinear&
   const int64_t k = weight.in_features, n = weight.out_features;
   const auto matrices = [&](Call& call) {
     const acl::T from = call.in({rows, k}, acl::kBf16, x.values.get());
-    const acl::T matrix = call.in_view({k, n}, {1, k}, {n, k}, acl::kBf16, weight.weights.get());
+    const void* at = weight.weights.get();
+    const acl::T matrix =
+        weight.nz ? call.in_view({k, n}, {1, k}, {k / 16, n / 16, 16, 16}, acl::kBf16, at, acl::kFormatNz)
+                  : call.in_view({k, n}, {1, k}, {n, k}, acl::kBf16, at);
     return std::pair(from, matrix);
   };
   if (weight.bias.get() == nullptr) {
-    launcher_.run(ops().mm.name, {rows, k, n}, {x.values.get(), weight.weights.get(), out.values.get()},
+    const auto& mm = weight.nz ? ops().mm_nz : ops().mm;
+    launcher_.run(mm.name, {rows, k, n}, {x.values.get(), weight.weights.get(), out.values.get()},
                   [&](Call& call) {
                     const auto [from, matrix] = matrices(call);
                     const acl::Out to = call.out({rows, n}, acl::kBf16, out.values.get());
-                    call.plan(ops().mm, from, matrix, to, int8_t{0});
+                    call.plan(mm, from, matrix, to, int8_t{0});
                   });
     return;
   }
-  launcher_.run(ops().addmm.name, {rows, k, n},
+  const auto& addmm = weight.nz ? ops().addmm_nz : ops().addmm;
+  launcher_.run(addmm.name, {rows, k, n},
                 {weight.bias.get(), x.values.get(), weight.weights.get(), out.values.get()}, [&](Call& call) {
                   const acl::T bias = call.in({n}, acl::kFloat, weight.bias.get());
                   const auto [from, matrix] = matrices(call);
                   const acl::Out to = call.out({rows, n}, acl::kBf16, out.values.get());
-                  call.plan(ops().addmm, bias, from, matrix, call.scalar(1), call.scalar(1), to, int8_t{0});
+                  call.plan(addmm, bias, from, matrix, call.scalar(1), call.scalar(1), to, int8_t{0});
                 });
+}
+
+DeviceMemory AscendProducts::rows_of_nz(const AscendLinear& linear) {
+  AscendDevice& device = launcher_.device();
+  const int64_t k = linear.in_features, n = linear.out_features;
+  const auto row_bytes = static_cast<size_t>(k) * 2, bytes = static_cast<size_t>(n) * row_bytes;
+  DeviceMemory rows(device, bytes + row_bytes, "embedding");
+  rows.zero(bytes, row_bytes);
+  Call call(device);
+  const acl::Out to = call.in_out({n, k / 16, 16}, acl::kBf16, rows.get());
+  const acl::T from =
+      call.in_view({n, k / 16, 16}, {16, n * 16, 1}, {n * k}, acl::kBf16, linear.weights.get());
+  call.plan(ops().inplace_copy, to, from);
+  launcher_.run(call, false);
+  device.synchronize();  // the call goes away
+  return rows;
 }
 
 // Once for all products that read the activation.
@@ -209,19 +230,23 @@ void AscendProducts::product_int8(const AscendActivation& x, const AscendLinear&
                                   AscendActivation& out) {
   quantize(x, rows);
   const int64_t k = weight.in_features, n = weight.out_features;
-  const bool biased = weight.bias.get() != nullptr, v5 = ops().quant_matmul_v5.present();
-  const char* name = v5 ? ops().quant_matmul_v5.name : ops().quant_matmul_v4.name;
+  const bool biased = weight.bias.get() != nullptr, v5 = weight.nz || ops().quant_matmul_v5.present();
+  const auto& newer = weight.nz ? ops().quant_matmul_nz : ops().quant_matmul_v5;
+  const char* name = v5 ? newer.name : ops().quant_matmul_v4.name;
   const auto build = [&](Call& call) {
     const acl::T from = call.in({rows, k}, acl::kInt8, x.quantized.get());
-    const acl::T matrix = call.in({n, k}, acl::kInt8, weight.weights.get());
+    const void* at = weight.weights.get();
+    const acl::T matrix =
+        weight.nz ? call.in_view({n, k}, {k, 1}, {k / 32, n / 16, 16, 32}, acl::kInt8, at, acl::kFormatNz)
+                  : call.in({n, k}, acl::kInt8, at);
     if (v5) {
       const acl::T row_scale = call.in({rows}, acl::kFloat, x.scales.get());
       const acl::T column_scale = call.in({n}, acl::kFloat, weight.scale.get());
       call.skip(4);
       const acl::T bias = biased ? call.in({n}, acl::kFloat, weight.bias.get()) : nullptr;
       const acl::Out to = call.out({rows, n}, acl::kBf16, out.values.get());
-      call.plan(ops().quant_matmul_v5, from, matrix, row_scale, column_scale, nullptr, nullptr, nullptr,
-                nullptr, bias, false, true, 0, to);
+      call.plan(newer, from, matrix, row_scale, column_scale, nullptr, nullptr, nullptr, nullptr, bias, false,
+                true, 0, to);
     } else {
       const acl::T column_scale = call.in({n}, acl::kFloat, weight.scale.get());
       call.skip();  // offset

@@ -17,6 +17,8 @@ class AscendProducts {
   // A product was made: activations that may feed an int8 one get an int8 copy.
   void expect(const AscendLinear& linear);
   bool quantizes(int64_t cols) const { return int8_inputs_.contains(cols); }
+  // Another decoder comes: nothing of the last one's activations is used any more.
+  void forget() { spare_ = DeviceMemory(); }
   // Scratch memory for operations on activations of this shape.
   void reserve_rows(int64_t rows, int64_t cols);
 
@@ -32,6 +34,8 @@ class AscendProducts {
   void gather(const AscendActivation& x, int from, const int32_t* index, int count, AscendActivation& out);
   // out[r] = [parts[0][r] | parts[1][r] | ...], parts being bf16 [ranks][rows][cols]
   void interleave(const void* parts, int ranks, int rows, int64_t cols, AscendActivation& out);
+  // The rows of bf16 weights in FRACTAL_NZ, one after the other, and one of zeros behind them.
+  DeviceMemory rows_of_nz(const AscendLinear& linear);
   // Makes sure of the 16-bit rows of an activation.
   void need_plain(const AscendActivation& x, int rows);
 

@@ -10,15 +10,21 @@
 namespace agentinfer {
 namespace {
 
+// -1 where nothing is finite.
 int32_t argmax_of(std::span<const float> row) {
-  int32_t best = -1;
-  bool finite = false;
+  const auto best = std::max_element(row.begin(), row.end());
+  return std::isfinite(*best) ? static_cast<int32_t>(best - row.begin()) : -1;
+}
+
+// A row with NaN or +infinity in it becomes NaN throughout: nothing may be chosen from it.
+void read_row(const uint16_t* from, std::span<float> row) {
+  constexpr uint16_t kSpecial = 0x7f80, kMinusInfinity = 0xff80;
+  bool sound = true;
   for (size_t i = 0; i < row.size(); ++i) {
-    finite |= std::isfinite(row[i]);
-    if (!std::isnan(row[i]) && (best < 0 || row[i] > row[static_cast<size_t>(best)]))
-      best = static_cast<int32_t>(i);
+    sound &= (from[i] & kSpecial) != kSpecial || from[i] == kMinusInfinity;
+    row[i] = f32_from_bf16(from[i]);
   }
-  return finite ? best : -1;
+  if (!sound) std::fill(row.begin(), row.end(), std::numeric_limits<float>::quiet_NaN());
 }
 
 }  // namespace
@@ -36,7 +42,10 @@ void AscendResults::fetch(const AscendActivation& x) {
   x.host.resize(count);
   const auto* from = pinned_.as<const uint16_t>();
   // All rows at once: the pinned buffer may serve another activation before the next is asked for.
-  for (size_t i = 0; i < count; ++i) x.host[i] = f32_from_bf16(from[i]);
+  for (int row = 0; row < x.written_rows; ++row)
+    read_row(from + static_cast<size_t>(row) * static_cast<size_t>(x.cols),
+             std::span(x.host).subspan(static_cast<size_t>(row) * static_cast<size_t>(x.cols),
+                                       static_cast<size_t>(x.cols)));
   x.fetched = x.version;
 }
 
@@ -81,8 +90,7 @@ void AscendResults::argmax(const AscendActivation& x, int rows, std::span<int32_
   for (int i = 0; i < rows; ++i) {
     const float highest = f32_from_bf16(highest_host_.as<uint16_t>()[i]);
     const int64_t index = index_host_.as<int64_t>()[i];
-    // A highest value that is not finite: look at the row (a NaN may hide what is finite, +inf may stand
-    // beside it).
+    // A highest value that is not finite: look at the row.
     out[static_cast<size_t>(i)] = std::isfinite(highest) && index >= 0 && index < x.cols
                                       ? static_cast<int32_t>(index)
                                       : argmax_of(row(x, i));

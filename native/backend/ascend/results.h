@@ -1,6 +1,10 @@
 #pragma once
 // What the host reads of a step: rows of logits, and the highest logit of each row found on the device, which
 // saves copying the rows.
+//
+// The watch over a device that goes wrong in silence: a row with NaN or +infinity in it is read as NaN
+// throughout and has no argmax, so that its request ends with an error instead of a token. Where the device
+// chooses, the row is looked at when what it chose is not finite, or is no number of the row.
 
 #include <span>
 
@@ -17,6 +21,8 @@ class AscendResults {
   std::span<const float> row(const AscendActivation& x, int row);
   void argmax(const AscendActivation& x, int rows, std::span<int32_t> out);
   std::span<const float> top(const AscendActivation& x, int row, int count);
+  // Another decoder comes: an activation of its may lie where one of the last lay.
+  void forget() { top_of_ = nullptr; }
 
  private:
   void fetch(const AscendActivation& x);

@@ -90,3 +90,21 @@ inline void check_close(const Tensor& got, const FixtureTensor& want, double rel
   }
 }
 #define CLOSE(got, want, relative, absolute) check_close(got, want, relative, absolute, __FILE__, __LINE__)
+
+inline constexpr double kHalfUnit = 1.0 / 256;  // bf16 (8 significant bits), one rounding
+inline constexpr double kUnit = 1.0 / 128;      // two roundings, or ties away from zero
+inline constexpr double kExact = 0;
+
+inline Tensor like(const FixtureTensor& shape, aclDataType dtype) {
+  const size_t size = dtype == ACL_INT8 || dtype == ACL_BOOL      ? 1
+                      : dtype == ACL_BF16 || dtype == ACL_FLOAT16 ? 2
+                      : dtype == ACL_INT64                        ? 8
+                                                                  : 4;
+  return Tensor::empty(shape.dims, dtype, size);
+}
+
+struct One {
+  aclScalar* value = scalar(1);
+  ~One() { ACL(aclDestroyScalar)(value); }
+  operator aclScalar*() const { return value; }
+};

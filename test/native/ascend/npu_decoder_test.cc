@@ -10,8 +10,10 @@
 
 #include "../model/runner.h"
 #include "backend/ascend/ascend_backend.h"
+#include "backend/ascend/objects.h"
 #include "check.h"
 #include "emulator.h"
+#include "engine/first_layers.h"
 #include "engine/self_check.h"
 #include "parallel/npu_ranks.h"
 
@@ -25,13 +27,14 @@ constexpr double kBound = 0.05;
 const char* const kCheckpoints[] = {"llama",         "llama-tied",     "qwen2", "qwen3",
                                     "pangu-sharded", "pangu-sandwich", "pangu", "pangu-npu"};
 
-RunnerOptions on_npu(WeightFormat format = WeightFormat::kBF16, std::vector<int> devices = {0}) {
+RunnerOptions on_npu(WeightFormat format = WeightFormat::kBF16, std::vector<int> devices = {0},
+                     bool nz = false) {
   RunnerOptions options;
   options.format = format;
   options.kv = DType::kBF16;
   options.block_size = 128;
   options.ranks = static_cast<int>(devices.size());
-  options.devices = [devices] { return std::make_unique<NpuRanks>(devices, 20000); };
+  options.devices = [devices, nz] { return std::make_unique<NpuRanks>(devices, 20000, true, nz); };
   return options;
 }
 
@@ -154,6 +157,20 @@ TEST("tensor parallel: 2 and 4 devices, 16-bit and int8") {
   CLEAN();
 }
 
+TEST("weights in FRACTAL_NZ: the same logits, whole and cut") {
+  const auto prompts = golden::read("pangu-npu").prompts;
+  for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kW8A8})
+    for (const std::vector<int>& devices : {std::vector{0}, std::vector{1, 0}}) {
+      const auto logits = [&](bool nz) {
+        Runner runner("pangu-npu", on_npu(format, devices, nz));
+        Runner::Sequence sequence;
+        return runner.run(sequence, prompts[2], 30);
+      };
+      CHECK(logits(true) == logits(false));
+    }
+  CLEAN();
+}
+
 TEST("the self-check passes on every kind of model, and notices a device that computes something else") {
   for (const char* name : {"pangu-npu", "pangu-sandwich", "qwen3"}) {
     ModelConfig config = read_model_config(golden::folder(name));
@@ -171,6 +188,45 @@ TEST("the self-check passes on every kind of model, and notices a device that co
   const auto device = make_ascend_backend({.device = 0, .timeout_ms = 20000});
   CHECK(self_check(config, WeightFormat::kBF16, *device, 128, &other).problem.find("other logits") !=
         std::string::npos);
+  CLEAN();
+}
+
+// The loaded model's own first layers on every device; one value that a card holds wrong is noticed.
+TEST("the first layers of a loaded model are the CPU's on every rank; a damaged weight is told") {
+  const ModelConfig config = read_model_config(golden::folder("pangu-npu"));
+  const Checkpoint checkpoint(golden::folder("pangu-npu"));
+  DecoderOptions options;
+  options.shape = {.max_rows = 8, .max_sequences = 2, .max_logit_rows = 8, .max_context = 128};
+  options.kv_dtype = DType::kBF16;
+  options.block_size = 128;
+  options.blocks = 2;
+  for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kW8A8})
+    for (const std::vector<int>& devices : {std::vector{0}, std::vector{1, 0}, std::vector{4, 5, 6, 7}})
+      for (const bool damaged : {false, true}) {
+        if (damaged && format == WeightFormat::kW8A8) continue;
+        const int last = static_cast<int>(devices.size()) - 1;
+        FirstLayers first(config, checkpoint, format);
+        CHECK_EQ(first.layers(), 2);
+        NpuRanks ranks(devices, 20000);
+        RankedDecoder decoder(
+            config, checkpoint, ranks, {.format = format, .on_progress = {}}, options,
+            [&](int rank, Weights& weights, Backend& backend, Group& group) {
+              if (damaged && rank == last) {
+                const uint16_t large = 0x4300;  // 128 in bf16
+                backend.synchronize();
+                CHECK_EQ(EMU(emu_poke)(static_cast<AscendLinear&>(*weights.layers[1].down).weights.get(),
+                                       &large, sizeof large),
+                         0);
+              }
+              first.check(rank, weights, backend, group, 128);
+            });
+        const std::string& problem = first.result().problem;
+        CHECK(first.result().worst > 1e-4);
+        CHECK_EQ(problem.empty(), !damaged);
+        if (damaged) CHECK(problem.find("the model's first 2 layers give other logits") != std::string::npos);
+        // Every rank gets the sum of all, so which is told is the first of them to say so.
+        if (damaged && last > 0) CHECK(problem.find("rank ") == 0);
+      }
   CLEAN();
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "../engine/engine_harness.h"
+#include "backend/ascend/objects.h"
 #include "emulator.h"
 #include "engine/loaded_engine.h"
 #include "engine/worker.h"
@@ -82,7 +83,10 @@ std::string stepped(Engine& engine, const std::vector<int>& ids, int tokens) {
 class Threaded {
  public:
   explicit Threaded(EngineOptions wanted) {
-    run([this, wanted = std::move(wanted)] { loaded_ = std::make_unique<LoadedEngine>(wanted); });
+    run([this, wanted = std::move(wanted)] {
+      loaded_ = std::make_unique<LoadedEngine>(wanted);
+      blocks_ = loaded_->engine().pool().free_count();
+    });
   }
   ~Threaded() {
     run([this] { loaded_.reset(); });
@@ -90,6 +94,15 @@ class Threaded {
   }
   void add(int id) {
     run([this, id] { loaded_->engine().add(request(id)); });
+  }
+  // Whatever happened: without its sequences, every block is free or holds a cached prefix.
+  void check_blocks() {
+    run([this] {
+      Engine& engine = loaded_->engine();
+      for (const int id : {1, 2}) engine.remove(id);
+      engine.check();
+      CHECK_EQ(engine.pool().free_count() + engine.pool().cached_count(), blocks_);
+    });
   }
   std::string step(int id, int tokens) {
     std::string error;
@@ -112,6 +125,7 @@ class Threaded {
   }
   Worker worker_;
   std::unique_ptr<LoadedEngine> loaded_;
+  int64_t blocks_ = 0;
 };
 
 // Every call that opening an engine or a step of it makes.
@@ -234,8 +248,10 @@ TEST("a task that fails, a lost device: the engine says why and stays closed to 
       error = loaded.step(2, 4);
       CHECK(error.find("ERR_DEVICE") == 0);
       CHECK_EQ(other.step(1, 4), "");
+      loaded.check_blocks();
       EMU(emu_restore_device)(0);
     }
+    check_nothing_kept(std::to_string(code));
   }
 }
 
@@ -252,7 +268,9 @@ TEST("a task that never ends: an error within the time limit, and closing does n
     CHECK(error.find("ERR_DEVICE") == 0);
     CHECK(error.find("700 ms") != std::string::npos);
     CHECK_EQ(other.step(1, 4), "");
+    loaded.check_blocks();
   }
+  check_nothing_kept("a task that never ends");
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (seconds > 20) check::report(__FILE__, __LINE__, "took " + std::to_string(seconds) + " s");
 }
@@ -277,12 +295,61 @@ TEST("of two devices one is lost, or a sum never completes: an error on time, an
       CHECK_EQ(other.step(1, 4), "");
       loaded.add(2);
       CHECK(loaded.step(2, 4).find("ERR_DEVICE") == 0);
+      loaded.check_blocks();
       if (lost) EMU(emu_restore_device)(5);
     }
+    check_nothing_kept(lost ? "one of two devices lost" : "a sum that never completes");
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (seconds > 60) check::report(__FILE__, __LINE__, "took " + std::to_string(seconds) + " s");
   }
   EMU(emu_clear_violations)();
+}
+
+// What a card gets wrong in silence. V of one sequence's block turns to NaN, as a flipped bit may do.
+TEST("logits that are not finite end their request with its position; the others go on") {
+  for (const float temperature : {0.0f, 1.0f}) {
+    const auto spec = [&](int id) {
+      SequenceSpec made = request(id);
+      made.tokens[0] = 40 + id;
+      made.sampling.temperature = temperature;
+      made.sampling.top_k = 20;
+      return made;
+    };
+    LoadedEngine loaded(options());
+    Engine& engine = loaded.engine();
+    const int64_t free = engine.pool().free_count();
+    engine.add(spec(1));
+    CHECK_EQ(stepped(engine, {1}, 4), "");
+    const auto& cache = static_cast<const AscendKvCache&>(loaded.decoder().decoder(0).cache());
+    int poisoned = 0;
+    for (int32_t block = 0; block < cache.blocks; ++block) {
+      uint16_t value = 0;
+      const void* at = cache.parts[0].v.at(cache.offset(block));
+      CHECK_EQ(EMU(emu_peek)(at, &value, sizeof value), 0);
+      if (value == 0) continue;
+      value = 0x7fc0;
+      CHECK_EQ(EMU(emu_poke)(const_cast<void*>(at), &value, sizeof value), 0);
+      ++poisoned;
+    }
+    CHECK_EQ(poisoned, 1);
+    engine.add(spec(2));
+    StepPlan plan;
+    plan.rows = {1, 1, 0, 2, 4, 0};
+    const StepResult result = engine.step(plan);
+    engine.check();
+    CHECK_EQ(result.errors.size(), 1u);
+    CHECK_EQ(result.errors[0].code, "ERR_DEVICE");
+    CHECK(result.errors[0].message.find("position 5") != std::string::npos);
+    CHECK(result.unhealthy.empty());
+    CHECK_EQ(result.outcomes[1], static_cast<int32_t>(OutcomeKind::kFailed));
+    CHECK_EQ(result.outcomes[kOutcome.size() + 1], static_cast<int32_t>(OutcomeKind::kCommitted));
+    CHECK_EQ(result.tokens.size(), 1u);
+    CHECK_EQ(stepped(engine, {2}, 1), "");
+    engine.remove(2);
+    engine.check();
+    CHECK_EQ(engine.pool().free_count() + engine.pool().cached_count(), free);
+  }
+  CLEAN();
 }
 
 TEST("two engines on one device; one on a device that is not there") {

@@ -108,20 +108,25 @@ inline SequenceSpec spec(int id, std::vector<int32_t> tokens, int max_tokens, ui
 }
 
 // The tokens of a request that runs alone in an engine that has seen nothing.
-inline std::vector<int32_t> alone(Model& model, const SequenceSpec& request) {
-  const auto decoder = model.decoder(16, 0, 64);
-  Engine engine(*decoder, kVocabulary, nullptr);
+inline std::vector<int32_t> alone(ForwardPass& decoder, const SequenceSpec& request,
+                                  int vocabulary = kVocabulary) {
+  Engine engine(decoder, vocabulary, nullptr);
   engine.add(request);
   std::vector<int32_t> tokens;
   for (int finish = 0; finish == 0;) {
     const Stepped stepped = step(engine, {{{request.id, 64, 0}}});
     const Outcome& outcome = stepped.outcomes.at(request.id);
     CHECK(outcome.kind == OutcomeKind::kCommitted);
+    if (outcome.kind != OutcomeKind::kCommitted) break;
     if (const auto found = stepped.tokens.find(request.id); found != stepped.tokens.end())
       tokens.insert(tokens.end(), found->second.begin(), found->second.end());
     finish = outcome.finish;
   }
   return tokens;
+}
+
+inline std::vector<int32_t> alone(Model& model, const SequenceSpec& request) {
+  return alone(*model.decoder(16, 0, 64), request);
 }
 
 inline std::vector<int32_t> random_tokens(std::mt19937& random, int count) {

@@ -8,15 +8,13 @@
 #include <random>
 #include <thread>
 
-#include "../model/golden.h"
-#include "check.h"
-#include "engine/engine.h"
-#include "model/checkpoint.h"
+#include "engine_harness.h"
 #include "model/ranked_decoder.h"
-#include "model/tensor_names.h"
 #include "parallel/thread_group.h"
+#include "random_workload.h"
 
 using namespace agentinfer;
+using namespace harness;
 using std::chrono::milliseconds;
 
 namespace {
@@ -26,7 +24,6 @@ constexpr uint32_t kSeeds = 3;
 #else
 constexpr uint32_t kSeeds = 8;
 #endif
-constexpr int kVocabulary = 320;
 const char* const kModel = "pangu-sharded";
 
 enum class FaultKind { kNone, kThrow, kThrowDevice, kHang, kGoApart };
@@ -126,42 +123,9 @@ class World {
   std::unique_ptr<RankedDecoder> decoder_;
 };
 
-SequenceSpec spec(int id, std::vector<int32_t> tokens, int max_tokens, float temperature) {
-  SequenceSpec made;
-  made.id = id;
-  made.session = id % 3;
-  made.tokens = std::move(tokens);
-  made.max_tokens = max_tokens;
-  made.sampling.temperature = temperature;
-  made.sampling.seed = static_cast<uint64_t>(id);
-  return made;
-}
-
-struct Stepped {
-  struct Outcome {
-    OutcomeKind kind;
-    int emitted, finish, accepted, error;
-  };
-  std::map<int, Outcome> outcomes;
-  std::map<int, std::vector<int32_t>> tokens;
-  StepResult result;
-};
-
-Stepped step(Engine& engine, const std::vector<std::array<int, 3>>& rows, std::vector<int32_t> preempt = {}) {
-  StepPlan plan;
-  for (const auto& row : rows) plan.rows.insert(plan.rows.end(), row.begin(), row.end());
-  plan.preempt = std::move(preempt);
-  Stepped stepped;
-  stepped.result = engine.step(plan);
-  size_t token = 0;
-  const auto& all = stepped.result.outcomes;
-  for (size_t i = 0; i < all.size(); i += kOutcome.size()) {
-    const int32_t* f = all.data() + i;
-    stepped.outcomes[f[0]] = {static_cast<OutcomeKind>(f[1]), f[3], f[4], f[6], f[9]};
-    for (int e = 0; e < f[3]; ++e) stepped.tokens[f[0]].push_back(stepped.result.tokens[token++]);
-  }
-  engine.check();
-  return stepped;
+// Without the sampling of harness::spec, which hangs on the seed.
+SequenceSpec plain(int id, std::vector<int32_t> tokens, int max_tokens) {
+  return spec(id, std::move(tokens), max_tokens, 1, 0);
 }
 
 // One request to its end, or to its failure (then the tokens so far and the error).
@@ -180,105 +144,17 @@ std::pair<std::vector<int32_t>, std::string> run(Engine& engine, const SequenceS
   }
 }
 
-std::vector<int32_t> random_tokens(std::mt19937& random, int count) {
-  std::vector<int32_t> tokens(static_cast<size_t>(count));
-  for (int32_t& token : tokens) token = static_cast<int32_t>(3 + random() % (kVocabulary - 3));
-  return tokens;
-}
-
-using Requests = std::map<int, SequenceSpec>;
-using Outputs = std::map<int, std::vector<int32_t>>;
-
-Requests random_requests(std::mt19937& random, float temperature) {
-  const auto shared = random_tokens(random, 40);
-  Requests requests;
-  for (int id = 1; id <= 6; ++id) {
-    std::vector<int32_t> prompt(shared.begin(), shared.begin() + static_cast<int64_t>(random() % 41));
-    const auto tail = random_tokens(random, 1 + static_cast<int>(random() % 50));
-    prompt.insert(prompt.end(), tail.begin(), tail.end());
-    requests.emplace(id, spec(id, prompt, 1 + static_cast<int>(random() % 20), temperature));
-  }
-  return requests;
-}
-
-// The truth, now and then with a wrong token in it.
-class Scripted final : public Speculation {
- public:
-  Scripted(const Outputs& truth, std::mt19937& random) : truth_(truth), random_(random) {}
-  void choose(std::span<const BatchEntry> entries, int room,
-              std::span<std::span<const int32_t>> out) override {
-    drafts_.assign(entries.size(), {});
-    for (size_t i = 0; i < entries.size(); ++i) {
-      const Sequence& sequence = *entries[i].sequence;
-      const auto& tokens = truth_.at(sequence.id);
-      const auto done = static_cast<size_t>(sequence.outputs());
-      const auto limit = static_cast<size_t>(std::min(entries[i].draft_limit, room));
-      for (size_t at = done; at < tokens.size() && at - done < limit; ++at) drafts_[i].push_back(tokens[at]);
-      if (random_() % 3 == 0 && !drafts_[i].empty())
-        drafts_[i][random_() % drafts_[i].size()] = static_cast<int32_t>(random_() % kVocabulary);
-      room -= static_cast<int>(drafts_[i].size());
-      out[i] = drafts_[i];
-    }
-  }
-
- private:
-  const Outputs& truth_;
-  std::mt19937& random_;
-  std::vector<std::vector<int32_t>> drafts_;
-};
-
-// All requests at once in random steps: chunks, preemption, drafts that are partly wrong. Returns drafts
-// accepted.
-int together(World& world, const Requests& requests, const Outputs& truth, std::mt19937& random,
-             Outputs& got) {
-  Engine engine(world.decoder(), kVocabulary, std::make_unique<Scripted>(truth, random));
-  for (const auto& [id, request] : requests) engine.add(request);
-  std::map<int, bool> live;
-  for (const auto& [id, request] : requests) live[id] = true;
-  int accepted = 0;
-  for (int round = 0; round < 1500 && !live.empty(); ++round) {
-    std::vector<std::array<int, 3>> rows;
-    std::vector<int32_t> preempt;
-    for (const auto& [id, yes] : live) {
-      if (random() % 10 == 0)
-        preempt.push_back(id);
-      else if (random() % 4 != 0)
-        rows.push_back({id, 1 + static_cast<int>(random() % 40), static_cast<int>(random() % 16)});
-    }
-    const Stepped stepped = step(engine, rows, preempt);
-    bool all_deferred = !rows.empty();
-    for (const auto& [id, outcome] : stepped.outcomes) {
-      accepted += outcome.accepted;
-      all_deferred = all_deferred && outcome.kind == OutcomeKind::kDeferred;
-      CHECK(outcome.kind != OutcomeKind::kFailed);
-      if (const auto found = stepped.tokens.find(id); found != stepped.tokens.end())
-        got[id].insert(got[id].end(), found->second.begin(), found->second.end());
-      if (outcome.finish != 0) live.erase(id);
-    }
-    if (all_deferred && live.size() > 1) step(engine, {}, {live.begin()->first});
-  }
-  CHECK(live.empty());
-  CHECK_EQ(engine.pool().used_count(), 0);
-  return accepted;
-}
-
 }  // namespace
 
 TEST("random workloads on 2 and 4 ranks give the tokens each request gets alone, with the host tier too") {
   int accepted = 0;
   for (const int ranks : {2, 4}) {
     World reference(ranks, 16, 0);
+    const auto truth = [&](const SequenceSpec& request) { return alone(reference.decoder(), request); };
     for (uint32_t seed = 1; seed <= kSeeds; ++seed) {
       std::mt19937 random(seed);
       World world(ranks, 14 + static_cast<int>(random() % 20), static_cast<int>(random() % 2) * 12);
-      const Requests requests = random_requests(random, seed % 2 == 0 ? 0.0f : 1.0f);
-      Outputs truth, got;
-      for (const auto& [id, request] : requests) {
-        Engine alone(reference.decoder(), kVocabulary, nullptr);
-        truth[id] = run(alone, request).first;
-      }
-      accepted += together(world, requests, truth, random, got);
-      CHECK(got == truth);
+      accepted += scripted_workload({world.decoder(), kVocabulary, truth}, random, seed);
     }
   }
   CHECK(accepted > 6 * static_cast<int>(kSeeds));
@@ -289,18 +165,18 @@ TEST("a rank that fails in any collective costs the step's sequences; then every
   World world(2, 30, 0);
   Engine engine(world.decoder(), kVocabulary, nullptr);
   const auto prompt = random_tokens(random, 30);
-  const auto expected = run(engine, spec(1, prompt, 8, 0)).first;
+  const auto expected = run(engine, plain(1, prompt, 8)).first;
   int id = 2, struck = 0;
   for (int rank = 0; rank < 2; ++rank)
     for (int at = 0; at < 8; ++at) {  // embedding, 3 layers of two, logits
       world.devices.fault.arm(FaultKind::kThrow, rank, at);
       auto other = prompt;
       other.push_back(3 + at);
-      const auto [tokens, error] = run(engine, spec(id++, other, 8, 0));
+      const auto [tokens, error] = run(engine, plain(id++, other, 8));
       world.devices.fault.kind = FaultKind::kNone;
       struck += error.find("rank " + std::to_string(rank) + ": struck") != std::string::npos;
       CHECK_EQ(engine.pool().used_count(), 0);
-      CHECK(run(engine, spec(id++, prompt, 8, 0)).first == expected);
+      CHECK(run(engine, plain(id++, prompt, 8)).first == expected);
     }
   CHECK_EQ(struck, 16);
 }
@@ -311,13 +187,13 @@ TEST("ranks that go apart or are lost make the engine unhealthy, at once and for
     World world(2, 30, 0, milliseconds(kind == FaultKind::kHang ? 100 : 20000));
     Engine engine(world.decoder(), kVocabulary, nullptr);
     world.devices.fault.arm(kind, 1, 10);
-    const std::string error = run(engine, spec(1, random_tokens(random, 30), 8, 0)).second;
+    const std::string error = run(engine, plain(1, random_tokens(random, 30), 8)).second;
     const char* expected = kind == FaultKind::kGoApart ? "went apart"
                            : kind == FaultKind::kHang  ? "rank 1 did not come"
                                                        : "rank 1: lost";
     CHECK(error.find(expected) != std::string::npos);
     CHECK_EQ(engine.pool().used_count(), 0);
-    CHECK(!run(engine, spec(2, {5, 6}, 2, 0)).second.empty());
+    CHECK(!run(engine, plain(2, {5, 6}, 2)).second.empty());
   }
 }
 

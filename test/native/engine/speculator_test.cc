@@ -12,41 +12,12 @@
 
 #include "engine/step_profile.h"
 #include "engine_harness.h"
+#include "random_workload.h"
 
 using namespace agentinfer;
 using namespace harness;
 
 namespace {
-
-// Rows are nearly free: whatever matches is verified.
-StepCost cheap_rows() {
-  return StepCost({{1, 1.0}, {512, 1.001}});
-}
-
-SpeculatorOptions speculator_options() {
-  SpeculatorOptions options;
-  options.engine_name = "test";
-  options.refine_cost = false;  // what is drafted does not depend on how busy the machine is
-  options.memory.store.min_similarity = 0.01;
-  return options;
-}
-
-struct Speculating {
-  explicit Speculating(Decoder& decoder, SpeculatorOptions options = speculator_options(),
-                       StepCost cost = cheap_rows()) {
-    auto made = std::make_unique<Speculator>(std::move(options), std::move(cost), 16);
-    speculator = made.get();
-    engine = std::make_unique<Engine>(decoder, kVocabulary, std::move(made));
-  }
-  std::unique_ptr<Engine> engine;
-  Speculator* speculator;
-};
-
-SequenceSpec speculating(SequenceSpec request, SequenceOrigin origin) {
-  request.speculation.enabled = true;
-  request.speculation.origin = std::move(origin);
-  return request;
-}
 
 struct Ran {
   std::vector<int32_t> tokens;
@@ -92,97 +63,14 @@ int accepted_from(const Ran& ran, SourceKind kind) {
   return found == ran.accepted_by_source.end() ? 0 : found->second;
 }
 
-SequenceOrigin random_origin(std::mt19937& random) {
-  const auto pick = [&](const char* name, int count) {
-    return random() % 3 == 0 ? std::string() : name + std::to_string(random() % static_cast<uint32_t>(count));
-  };
-  return {.tenant = pick("tenant", 2),
-          .session = pick("conversation", 3),
-          .run = pick("run", 2),
-          .role = pick("role", 2),
-          .query = pick("find the page about topic ", 3),
-          .vector = {}};
-}
-
-// Requests repeat each other's prompts and seeds, so that memory has something to say.
 int workload(Model& model, uint32_t seed) {
   std::mt19937 random(seed);
   const int blocks = 14 + static_cast<int>(random() % 30);
   const auto decoder =
       model.decoder(blocks, static_cast<int>(random() % 3) * 8, 24 + static_cast<int>(random() % 60));
-  const float temperature = random() % 2 == 0 ? 0.0f : 1.0f;
-
-  std::map<int, SequenceSpec> requests;
-  std::map<int, std::vector<int32_t>> truth, got;
-  for (int id = 1; id <= 9; ++id) {
-    if (id > 3) {
-      requests.emplace(id, requests.at(1 + static_cast<int>(random() % 3)));
-      requests.at(id).id = id;
-    } else {
-      auto prompt = random_tokens(random, 10 + static_cast<int>(random() % 60));
-      const auto repeated =
-          std::vector<int32_t>(prompt.begin(), prompt.begin() + static_cast<int64_t>(prompt.size() / 2));
-      prompt.insert(prompt.end(), repeated.begin(), repeated.end());
-      requests.emplace(id, spec(id, prompt, 10 + static_cast<int>(random() % 24),
-                                seed * 100 + static_cast<uint32_t>(id), temperature));
-    }
-    requests.at(id).session = random() % 2 == 0 ? -1 : static_cast<int64_t>(random() % 3);
-    requests.at(id) = speculating(requests.at(id), random_origin(random));
-    if (random() % 8 == 0) requests.at(id).speculation.enabled = false;
-    truth[id] = alone(model, requests.at(id));
-  }
-
-  Speculating speculating(*decoder);
-  Engine& engine = *speculating.engine;
-  std::set<int> waiting, live, ended, aborted;
-  for (const auto& [id, request] : requests) waiting.insert(id);
-  int accepted = 0;
-  for (int round = 0; round < 2000 && ended.size() + aborted.size() < requests.size(); ++round) {
-    if (!waiting.empty() && random() % 3 == 0) {
-      const int id = *waiting.begin();
-      engine.add(requests.at(id));
-      waiting.erase(id);
-      live.insert(id);
-    }
-    std::vector<std::array<int, 3>> rows;
-    std::vector<int32_t> preempt;
-    for (int id : live) {
-      if (random() % 16 == 0)
-        preempt.push_back(id);
-      else if (random() % 4 != 0)
-        rows.push_back({id, 1 + static_cast<int>(random() % 40), static_cast<int>(random() % 16)});
-    }
-    if (random() % 80 == 0 && !live.empty()) {
-      const int id = *live.begin();
-      engine.remove(id);
-      live.erase(id);
-      aborted.insert(id);
-    }
-    if (random() % 40 == 0) engine.forget_session(static_cast<int64_t>(random() % 3));
-    if (random() % 8 == 0) speculating.speculator->memory().drain();
-    const Stepped stepped = step(engine, rows, preempt);
-    CHECK(stepped.result.notices.empty());
-    for (const auto& [id, outcome] : stepped.outcomes) {
-      accepted += outcome.accepted;
-      CHECK(outcome.kind != OutcomeKind::kFailed);
-      if (const auto found = stepped.tokens.find(id); found != stepped.tokens.end())
-        got[id].insert(got[id].end(), found->second.begin(), found->second.end());
-      if (outcome.finish != 0) {
-        live.erase(id);
-        ended.insert(id);
-      }
-    }
-    if (!rows.empty() && std::all_of(stepped.outcomes.begin(), stepped.outcomes.end(), [](const auto& entry) {
-          return entry.second.kind == OutcomeKind::kDeferred;
-        }))
-      step(engine, {}, {live.begin(), std::prev(live.end())});
-  }
-  CHECK_EQ(ended.size() + aborted.size(), requests.size());
-  for (int id : ended) CHECK(got[id] == truth[id]);
-  for (int id : aborted) CHECK(std::equal(got[id].begin(), got[id].end(), truth[id].begin()));
-  CHECK_EQ(engine.pool().used_count(), 0);
-  CHECK_EQ(speculating.speculator->memory().stats().open, 0u);
-  return accepted;
+  return speculating_workload(
+      {*decoder, kVocabulary, [&](const SequenceSpec& request) { return alone(model, request); }}, random,
+      seed);
 }
 
 std::vector<int32_t> prompt_of(uint32_t seed, int size) {

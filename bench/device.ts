@@ -1,0 +1,12 @@
+/** What a case's engines run on: its `--device`, which case_process puts into the environment, for processes of the case's own too. */
+export const device = process.env['AGENTINFER_BENCH_DEVICE'] ?? 'cpu'
+
+/** Limits of this machine, peers and targets are the CPU's; so are blocks of a size of one's own. */
+export const onCpu = !device.startsWith('npu:')
+
+export const deviceOption = { device: { type: 'string', default: 'cpu' } } as const
+
+/** Options of an engine that hold on the CPU alone: an NPU has its own. */
+export function cpuOnly<T extends object>(options: T): Partial<T> {
+  return onCpu ? options : {}
+}
