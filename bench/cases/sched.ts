@@ -37,7 +37,7 @@ export const options = {
 type Values = Record<Exclude<keyof typeof options, 'no-real'>, string> & { readonly 'no-real': boolean }
 
 /** Points by which the hit rates of engine and simulator may differ; first come hangs on milliseconds when it thrashes. */
-const margins: Record<string, number> = { 'first come': 30, 'agent-sched': 15 }
+const margins: Record<string, number> = { 'first come': 15, 'agent-sched': 10 }
 const realRounds = 2
 
 /** In turn, so that both meet the same machine. */

@@ -14,7 +14,7 @@ import { checkpoint } from '../fixtures/paths.js'
  * By how many points the simulator's hit rate may differ from the engine's. Who returns before whom depends on a few milliseconds here. First
  * come loses whole histories by it, one after another; agent-sched does not.
  */
-const margins = { 'first come': 30, 'agent-sched': 15 }
+const margins = { 'first come': 15, 'agent-sched': 10 }
 const workload = { agents: 16, places: 8, seed: 3 }
 const run = (scheduler: () => Scheduler, kvTokens: number): Promise<RealRun> =>
   realRun({ model: checkpoint('pangu'), vocabSize: 4000, scheduler, kvTokens, ...workload })
