@@ -20,7 +20,7 @@ export function page(title: string, body: string, plots: readonly Plot[]): strin
 body { font: 14px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 0.5em 0 2em; font-variant-numeric: tabular-nums }
 th, td { padding: 2px 8px; text-align: right; border-bottom: 1px solid #e4e4e4; font-weight: normal }
-th:first-child, td.text { text-align: left }
+th:first-child, td.text { text-align: left } .wide { overflow-x: auto } .wide th:first-child { white-space: nowrap }
 .ours { background: #fdf0e8 } .holds .verdict { color: #080 } .misses .verdict { color: #b00 }
 </style>
 ${scripts()}

@@ -25,6 +25,9 @@ export const options = {
   shape: { type: 'string', default: '0.5b' },
   weights: { type: 'string', default: 'bf16,int8' },
   turns: { type: 'string', default: '2' },
+  /** Tokens of what a turn says, and of what it reads of it, at most. */
+  said: { type: 'string', default: '48' },
+  observed: { type: 'string', default: '96' },
   /** Milliseconds a tool takes. */
   latency: { type: 'string', default: '150' },
   /** Compare the models only. */
@@ -93,7 +96,12 @@ export async function run(report: Report, values: Values): Promise<void> {
   const shape = values.shape as ModelShapeName
   const [rounds, threads, turns] = [Number(values.rounds), Number(values.threads), Number(values.turns)]
   const { vocabSize } = modelShapes[shape]
-  const tracesOf = (round: number): AgentTrace[] => agentTraces({ seed: 100 + round, runs: 2, agents: sessions / 2, rounds: turns, vocabulary: vocabSize })
+  const [said, observed] = [Number(values.said), Number(values.observed)]
+  const tracesOf = (round: number): AgentTrace[] =>
+    agentTraces({ seed: 100 + round, runs: 2, agents: sessions / 2, rounds: turns, vocabulary: vocabSize }).map((trace) => ({
+      ...trace,
+      rounds: trace.rounds.map((one) => ({ said: one.said.slice(0, said), observed: one.observed.slice(0, observed) })),
+    }))
   const longest = Math.max(...Array.from({ length: rounds + 1 }, (_, i) => tracesOf(i - 1)).flat().map(tokensOf)) + 64
   for (const weights of values.weights.split(',') as Weights[]) {
     const model = shapedModel(shape)
@@ -117,13 +125,14 @@ interface Contest {
   readonly values: Values
 }
 
-/** The first round warms up, with one agent, and is thrown away; then all take turns. One peer is open at a time: its threads wait busily. */
+/** The first round warms up, with one short agent, and is thrown away; then all take turns. One peer is open at a time: its threads wait busily. */
 async function compareAgents(report: Report, { weights, engine, start, tracesOf, values }: Contest): Promise<void> {
   const [rounds, latency, counts] = [Number(values.rounds), Number(values.latency), numbers(values['peer-threads'])]
   const ours: number[] = []
   const theirs = new Map(counts.map((count): [number, number[]] => [count, []]))
   for (let round = -1; round < rounds; ++round) {
-    const traces = tracesOf(round).slice(0, round < 0 ? 1 : sessions)
+    const all = tracesOf(round)
+    const traces = round < 0 ? [{ ...all[0]!, prompt: all[0]!.prompt.slice(0, 64), rounds: all[0]!.rounds.slice(0, 1) }] : all
     const perMinute = (seconds: number): number => (60 * traces.length) / seconds
     report.progress(`${weights}, agents: round ${round + 1} of ${rounds}, ours`)
     const mine = perMinute(await replay(engine, traces, round, latency))

@@ -13,7 +13,7 @@ export const options = {
   ...deviceOption,
   minutes: { type: 'string', default: '10' },
   threads: { type: 'string', default: '2' },
-  scheduler: { type: 'string', default: 'fcfs' },
+  scheduler: { type: 'string', default: 'agent-sched' },
   seed: { type: 'string', default: '1' },
 } as const
 

@@ -37,7 +37,7 @@ const live: Parts = { ...all, compress: { history: { rule: 'paper', threshold: 4
 const none: Parts = {}
 
 async function oneQuestion(machine: Machine, seed: number, tell: (event: DemoEvent) => void): Promise<void> {
-  const [task] = makeTasks({ seed, count: 1, split: 'eval', hops: [0, 0, 0, 1] })
+  const [task] = makeTasks({ seed, count: 1, split: 'eval', hops: [0, 0, 1] })
   const { question } = task!
   tell({ type: 'question', text: question.text, hops: question.chain.length })
   const engines = await openEngines(machine, live)

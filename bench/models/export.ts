@@ -25,6 +25,8 @@ const { values } = parseArgs({
     questions: { type: 'string', default: '12' },
     /** Relative frequencies of 1, 2, ... hops. */
     hops: { type: 'string', default: '0.2,0.22,0.2,0.16,0.12,0.1' },
+    /** Facts that are not where one would look: more than in what is measured, so that it is learnt. */
+    elsewhere: { type: 'string', default: '0.12' },
     useless: { type: 'string', default: '0.08' },
     slips: { type: 'string', default: '0.04' },
     /**
@@ -49,7 +51,7 @@ function write(seed: number, hops: number, turns: number, pieces: readonly Piece
 const weights = values.hops.split(',').map(Number)
 const file = openSync(values.out, 'w')
 for (let seed = Number(values['first-seed']); seed < Number(values['first-seed']) + Number(values.worlds); ++seed) {
-  const world = new World({ seed, split: values.split as Split })
+  const world = new World({ seed, split: values.split as Split, elsewhere: Number(values.elsewhere) })
   const index = new SearchIndex(world)
   const random = new Random(`runs ${seed}`)
   const drilling = new Random(`drills ${seed}`)

@@ -66,7 +66,7 @@ export const defaultWorld: WorldOptions = {
   namesakes: 0.3,
   formerNames: 0.12,
   moved: 0.08,
-  elsewhere: 0.12,
+  elsewhere: 0.04,
   oldCopies: 0.12,
   adverts: 0.2,
   distractors: 0.35,

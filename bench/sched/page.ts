@@ -30,11 +30,16 @@ function values(comparisons: readonly Comparison[], name: FigureName): Spec[] {
   )
 }
 
+/** Scenarios as they come; vega-lite would sort them by name. */
+function inOrder(data: readonly Spec[]): unknown[] {
+  return Array.from(new Set(data.map(({ scenario }) => scenario)))
+}
+
 function faceted(data: readonly Spec[], unit: string, extra: readonly Spec[] = []): Spec {
   const y = { field: 'contestant', type: 'nominal', title: null, sort: color.sort }
   return {
     data: { values: data },
-    facet: { field: 'scenario', type: 'nominal', title: null, columns: 3, sort: null },
+    facet: { field: 'scenario', type: 'nominal', title: null, columns: 3, sort: inOrder(data) },
     columns: 3,
     spec: {
       width: 240, height: { step: 15 },
@@ -75,7 +80,7 @@ function lambdas(comparisons: readonly Comparison[]): Plot {
   return {
     title: 'λ over time', about: 'agent-sched without a host tier, first seed, first engine.',
     spec: {
-      data: { values: data }, facet: { field: 'scenario', type: 'nominal', title: null, sort: null }, columns: 3,
+      data: { values: data }, facet: { field: 'scenario', type: 'nominal', title: null, sort: inOrder(data) }, columns: 3,
       spec: {
         width: 320, height: 100, mark: { type: 'line', strokeWidth: 1 },
         encoding: { x: { field: 'now', type: 'quantitative', title: 's' }, y: { field: 'lambda', type: 'quantitative', title: 'λ', scale: { domain: [0, 1] } } },
@@ -94,7 +99,7 @@ function html(comparisons: readonly Comparison[], rows: readonly Row[], plots: r
       ({ label, contestant, estimates }) =>
         `<tr class="${contestant.startsWith('ours') ? 'ours' : ''}"><th>${text(label)}</th>${names.map((name) => `<td>${shown(estimates[name])}</td>`).join('')}</tr>`,
     )
-    return `<h3>${text(comparison.scenario.name)}: ${text(comparison.scenario.about)}</h3>\n<table><tr>${heads.map((head) => `<th>${head}</th>`).join('')}</tr>\n${lines.join('\n')}</table>`
+    return `<h3>${text(comparison.scenario.name)}: ${text(comparison.scenario.about)}</h3>\n<div class="wide"><table><tr>${heads.map((head) => `<th>${head}</th>`).join('')}</tr>\n${lines.join('\n')}</table></div>`
   })
   const judged = targets.map(
     (row) =>

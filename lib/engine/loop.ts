@@ -27,6 +27,8 @@ import type { AboutStep } from './step_messages.js'
 const stuckSteps = 4
 /** Milliseconds before a scheduler that planned nothing though requests wait is asked again; doubled each time. */
 const patience = { first: 1, last: 64 }
+/** Of most plans. */
+const none = { preempt: new Int32Array(0), retain: new Float64Array(0) }
 
 export interface LoopOptions {
   readonly limits: PlanLimits
@@ -272,7 +274,9 @@ export class StepLoop {
     const finish = outcomes[record + outcomeField.finish]!
     const { sampling } = request.init
     const emission = {
-      tokens: result.tokens.subarray(at, at + emitted),
+      tokens: result.tokens,
+      begin: at,
+      end: at + emitted,
       finish,
       logprobs: sampling.logprobs === true ? readLogprobs(result, at, emitted, sampling.topLogprobs ?? 0) : undefined,
     }
@@ -449,8 +453,8 @@ export class StepLoop {
     this.#native.step({
       now: this.now(),
       ...plan,
-      preempt: Int32Array.from(this.#toPreempt.splice(0)),
-      retain: Float64Array.from(this.#toRetain.splice(0)),
+      preempt: this.#toPreempt.length === 0 ? none.preempt : Int32Array.from(this.#toPreempt.splice(0)),
+      retain: this.#toRetain.length === 0 ? none.retain : Float64Array.from(this.#toRetain.splice(0)),
       ...(count > 0 && { probe: waiting.subarray(0, count), demand: union }),
     })
     this.#sentAt = performance.now()

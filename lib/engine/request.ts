@@ -80,7 +80,10 @@ export interface RequestInit {
 
 /** Tokens of one outcome, with their log probabilities where asked for. */
 export interface Emission {
+  /** Of the whole step; this outcome's are those from `begin` to before `end`. A view of them is made when they are delivered, beside the next step. */
   tokens: Int32Array
+  begin: number
+  end: number
   finish: number
   logprobs: TokenLogprob[] | undefined
 }
@@ -212,11 +215,13 @@ export class Request {
   /** Delivers tokens. Returns true when a stop string ended the output, so that native code must be told. */
   emit(emission: Emission, now: number): boolean {
     if (this.ended !== 'no') return false
-    if (this.#firstTokenAt !== 0) this.speculation.step(emission.tokens.length)
-    else if (emission.tokens.length > 0) this.#first(now)
+    const { begin, end } = emission
+    if (this.#firstTokenAt !== 0) this.speculation.step(end - begin)
+    else if (end > begin) this.#first(now)
     // A stop id ends the output and is not part of it.
-    const shown = emission.finish === Finish.stop ? emission.tokens.subarray(0, -1) : emission.tokens
-    if (emission.finish === Finish.stop) this.#endToken = emission.tokens.at(-1)
+    const stop = emission.finish === Finish.stop
+    const shown = emission.tokens.subarray(begin, stop ? end - 1 : end)
+    if (stop) this.#endToken = emission.tokens[end - 1]
     for (const token of shown) this.#tokens.push(token)
     let { text, stopped } = this.init.stopText.push(this.init.detokenizer.push(this.#readable(shown)))
     if (!stopped && emission.finish !== Finish.none) {

@@ -16,6 +16,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8')
 /** Inside the package, so that it is found by its name. */
 const folder = path.join(root, 'build', `readme-${process.pid}`)
+mkdirSync(folder, { recursive: true })
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 interface Block {
@@ -45,7 +46,6 @@ test('every block is of a kind that a test runs, or a picture', () => {
 describe('examples', () => {
   const examples = blocks.filter(({ language }) => language === 'ts')
   beforeAll(async () => {
-    mkdirSync(folder, { recursive: true })
     for (const [index, { code, heading }] of examples.entries())
       writeFileSync(path.join(folder, `example${index}.mts`), heading === 'Agents' ? withAgentModels(code) : withModel(code))
     const compiler = { extends: '../../tsconfig.json', compilerOptions: { target: 'es2022', rootDir: '.', outDir: 'out', declaration: false }, include: ['*.mts'] }
