@@ -114,18 +114,7 @@ TEST("chunks, company and blocks change logits by rounding alone") {
     RunnerOptions options = on_npu();
     options.seed = round;
     Runner runner("pangu-npu", options);
-    Runner::Sequence mine, other;
-    std::vector<std::vector<float>> got;
-    while (got.size() < prompts[3].size()) {
-      const size_t count = std::min<size_t>(1 + random() % 60, prompts[3].size() - got.size());
-      const auto begin = prompts[3].begin() + static_cast<int64_t>(got.size());
-      std::vector<Runner::Part> parts{{&other, {5, 6, 7}},
-                                      {&mine, {begin, begin + static_cast<int64_t>(count)}}};
-      if (random() % 2 == 0) std::swap(parts[0], parts[1]);
-      runner.step(parts);
-      for (Runner::Part& part : parts)
-        if (part.sequence == &mine) got.insert(got.end(), part.logits.begin(), part.logits.end());
-    }
+    const auto got = golden::run_in_company(runner, prompts[3], random);
     double worst = 0;
     for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, compare(got[i], expected[i]));
     CHECK(worst <= kBound);

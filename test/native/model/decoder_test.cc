@@ -91,18 +91,7 @@ TEST("logits do not depend on batch, chunking, threads or blocks") {
                                          .kv = DType::kF16,
                                          .block_size = 16,
                                          .seed = static_cast<uint32_t>(round)});
-        Runner::Sequence mine, other;
-        std::vector<std::vector<float>> got;
-        while (got.size() < prompts[3].size()) {
-          const size_t count = std::min<size_t>(1 + random() % 60, prompts[3].size() - got.size());
-          const auto begin = prompts[3].begin() + static_cast<int64_t>(got.size());
-          std::vector<Runner::Part> parts{{&other, {5, 6, 7}},
-                                          {&mine, {begin, begin + static_cast<int64_t>(count)}}};
-          if (random() % 2 == 0) std::swap(parts[0], parts[1]);
-          runner.step(parts);
-          for (Runner::Part& part : parts)
-            if (part.sequence == &mine) got.insert(got.end(), part.logits.begin(), part.logits.end());
-        }
+        const auto got = golden::run_in_company(runner, prompts[3], random);
         CHECK(got == expected);
       }
     }

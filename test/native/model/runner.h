@@ -137,4 +137,23 @@ inline int argmax(const std::vector<float>& values) {
   return static_cast<int>(std::max_element(values.begin(), values.end()) - values.begin());
 }
 
+// The logits of every token, computed in chunks of random size with another sequence in the batch, in random
+// order.
+inline std::vector<std::vector<float>> run_in_company(Runner& runner, const std::vector<int32_t>& tokens,
+                                                      std::mt19937& random) {
+  Runner::Sequence mine, other;
+  std::vector<std::vector<float>> got;
+  while (got.size() < tokens.size()) {
+    const size_t count = std::min<size_t>(1 + random() % 60, tokens.size() - got.size());
+    const auto begin = tokens.begin() + static_cast<int64_t>(got.size());
+    std::vector<Runner::Part> parts{{&other, {5, 6, 7}},
+                                    {&mine, {begin, begin + static_cast<int64_t>(count)}}};
+    if (random() % 2 == 0) std::swap(parts[0], parts[1]);
+    runner.step(parts);
+    for (Runner::Part& part : parts)
+      if (part.sequence == &mine) got.insert(got.end(), part.logits.begin(), part.logits.end());
+  }
+  return got;
+}
+
 }  // namespace golden
