@@ -122,7 +122,7 @@ TEST("chunks, company and blocks change logits by rounding alone") {
   CLEAN();
 }
 
-TEST("tensor parallel: 2 and 4 devices, 16-bit and int8") {
+TEST("tensor parallel: 2, 4 and 8 devices, 16-bit and int8; more devices than KV heads") {
   const auto prompts = golden::read("pangu-npu").prompts;
   for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kW8A8}) {
     // One after the other: this thread is bound to the device of the first rank.
@@ -131,7 +131,8 @@ TEST("tensor parallel: 2 and 4 devices, 16-bit and int8") {
       Runner::Sequence whole;
       return one.run(whole, prompts[2]);
     }();
-    for (const std::vector<int>& devices : {std::vector{1, 0}, std::vector{4, 5, 6, 7}}) {
+    for (const std::vector<int>& devices :
+         {std::vector{1, 0}, std::vector{4, 5, 6, 7}, std::vector{0, 1, 2, 3, 4, 5, 6, 7}}) {
       Runner many("pangu-npu", on_npu(format, devices));
       Runner::Sequence sequence;
       const auto got = many.run(sequence, prompts[2], 30);
