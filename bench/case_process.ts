@@ -2,6 +2,8 @@
 import { fileURLToPath } from 'node:url'
 import type { ParseArgsConfig } from 'node:util'
 
+import { AgentInferError } from 'agentinfer'
+
 import { Report } from './report.js'
 import type { About, Row } from './report.js'
 
@@ -29,4 +31,11 @@ async function main(name: string, values: CaseValues): Promise<void> {
   process.disconnect()
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await main(process.argv[2]!, JSON.parse(process.argv[3]!) as CaseValues)
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  try {
+    await main(process.argv[2]!, JSON.parse(process.argv[3]!) as CaseValues)
+  } catch (error) {
+    if (!(error instanceof AgentInferError)) throw error
+    process.stderr.write(`${error.code}: ${error.message}\n`) // what was asked was wrong: no fault to trace
+    process.exit(1)
+  }

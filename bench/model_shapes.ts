@@ -4,6 +4,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+import { AgentInferError } from 'agentinfer'
+
 import { onCpu } from './device.js'
 
 export interface ModelShape {
@@ -100,7 +102,7 @@ function tokenizerFolder(): string {
 export function modelFolder(model: string): string {
   if (model in modelShapes) return shapedModel(model as ModelShapeName)
   if (existsSync(path.join(model, 'config.json'))) return model
-  throw new Error(`model '${model}': expected a checkpoint's folder, or one of ${Object.keys(modelShapes).join(', ')} (random weights)`)
+  throw new AgentInferError('ERR_INVALID_ARGUMENT', `model '${model}': expected a checkpoint's folder, or one of ${Object.keys(modelShapes).join(', ')} (random weights)`)
 }
 
 function config(shape: ModelShape): object {

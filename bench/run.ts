@@ -53,6 +53,7 @@ export async function runBench(argv: readonly string[], command: string): Promis
     process.stdout.write(`${description}\n\noptions:\n${optionLines({ ...options, ...outputs })}`)
     return 0
   }
+  checkNumbers(options, values)
   const { json, html, compare, ...rest } = values as Record<string, string | boolean | undefined>
   const before = typeof compare === 'string' ? readDocument(compare) : undefined
   const { rows, about } = await runCase(name, rest)
@@ -63,6 +64,16 @@ export async function runBench(argv: readonly string[], command: string): Promis
   if (typeof json === 'string') writeFileSync(json, `${JSON.stringify(document, null, 2)}\n`)
   if (typeof html === 'string') writeFileSync(html, resultPage(document, compared))
   return 0
+}
+
+/** An option that is a number unless told otherwise must be told one: NaN rounds would measure nothing and fail somewhere else. */
+function checkNumbers(options: CaseModule['options'], values: Readonly<Record<string, unknown>>): void {
+  for (const [name, { default: usual }] of Object.entries(options)) {
+    if (typeof usual !== 'string' || usual === '' || !Number.isFinite(Number(usual))) continue
+    const value = Number(values[name])
+    if (!Number.isFinite(value) || value < 0 || (value === 0 && name === 'rounds'))
+      throw new Error(`--${name}: expected a number like ${usual}, got '${String(values[name])}'`)
+  }
 }
 
 async function usage(command: string): Promise<string> {
