@@ -67,6 +67,8 @@ export class StepLoop {
   #lastProgress = 0
   /** Blocks were given back since the last step was sent: its figures are no longer right. */
   #stale = false
+  /** Something happened since the last plan was asked for. */
+  #changed = false
   /** Of the last result. */
   #pool: PoolFigures
   #demand: DemandView = { pinned: 0, evictable: 0, host: 0, fresh: 0 }
@@ -222,7 +224,9 @@ export class StepLoop {
       this.#unhealthy = result.unhealthy
       this.#broke(new AgentInferError('ERR_DEVICE', `the engine failed: ${result.unhealthy}`))
     }
-    this.#step()
+    // Where nothing is wanted and nothing was done there is nothing to decide: a scheduler that always has something to say would be
+    // asked for ever.
+    if (this.#requests.size > 0 || this.#changed || result.outcomes.length > 0) this.#step()
     const planned = performance.now()
     this.#times.planning.add(planned - now)
     this.#deliver(now)
@@ -336,6 +340,7 @@ export class StepLoop {
   }
 
   #schedule(): void {
+    this.#changed = true
     if (this.#scheduled || this.#inFlight || this.#closed) return
     this.#scheduled = true
     // Requests added in the same turn of the event loop share the first step.
@@ -348,6 +353,7 @@ export class StepLoop {
   #step(): void {
     if (this.#inFlight || this.#closed || this.#unhealthy !== undefined) return
     clearTimeout(this.#retry)
+    this.#changed = false
     if (this.#stuck >= stuckSteps) this.#makeRoom()
     const views: LiveView[] = []
     for (const { view } of this.#requests.values()) views.push(view)

@@ -285,11 +285,12 @@ export class Sessions {
   /** How long KV is kept while the session is away, at today's price. */
   #keep(entry: Entry, snapshot: Snapshot, costs: Costs): void {
     if (entry.between) {
-      entry.keepUntil = snapshot.now + this.#options.grace
+      entry.keepUntil = (entry.wait?.since ?? snapshot.now) + this.#options.grace
       return
     }
     if (entry.wait === undefined) {
-      entry.keepUntil = snapshot.now
+      // Not later than it became so: a time that moves on with every plan would be news with every plan.
+      entry.keepUntil = Math.min(entry.keepUntil, snapshot.now)
       return
     }
     const share = Math.ceil(entry.tokens / snapshot.limits.blockSize) / Math.max(1, snapshot.pool.total)

@@ -104,6 +104,25 @@ describe("one's own", () => {
     expect(responses.reduce((sum, { preemptions }) => sum + preemptions, 0)).toBe(one.stats().preemptions)
   })
 
+  test('that has news with every plan is not asked again and again while nothing is wanted', async () => {
+    let expiresAt = 1e9
+    const scheduler = new Changed((plan, { sessions }) => ({
+      ...plan,
+      retain: sessions.map(({ id }) => ({ session: id, retentionClass: 1, expiresAt: ++expiresAt })),
+    }))
+    const one = await engine({ scheduler })
+    using session = one.session()
+    await session.append({ tokens: ask(3, 40).tokens })
+    await session.generate({ maxTokens: 2, ignoreEos: true }).response
+    session.activity({ kind: 'tool', tool: 'search' })
+    const before = scheduler.snapshots.length
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect(scheduler.snapshots.length - before).toBeLessThan(10)
+    session.activity({ kind: 'idle' })
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(scheduler.snapshots.at(-1)!.sessions[0]!.activity.kind).toBe('idle')
+  })
+
   test('that keeps everybody waiting for a while is asked again', async () => {
     let asked = 0
     const scheduler = new Changed((plan) => (++asked < 5 ? { ...plan, rows: [], reasons: new Map([[1, 'not yet']]) } : plan))

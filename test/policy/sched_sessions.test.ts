@@ -67,6 +67,17 @@ describe('retention while a tool runs', () => {
     expect(story.kept.get(1)!.expiresAt - start).toBeGreaterThan(59)
   })
 
+  test('said once, however often it is asked for', () => {
+    const story = new Story()
+    for (const activity of [{ kind: 'idle' }, { kind: 'elsewhere', tokens: 100 }, tool()] as const) {
+      story.at(10, [view(1, 4000, busy)], [running(1, 3999, 4000, { session: 1, arrivedAt: 10 })])
+      story.at(11, [view(1, 4000, activity, 11)])
+      story.kept.clear()
+      for (let i = 0; i < 20; ++i) story.at(11.1 + i / 1000, [view(1, 4000, activity, 11)])
+      expect([...story.kept.values()], activity.kind).toEqual([])
+    }
+  })
+
   test('gone with the session', () => {
     const story = new Story()
     story.turn(0, 0)
