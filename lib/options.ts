@@ -96,7 +96,8 @@ export const engineOptionsSchema = z.strictObject({
   graphs: z.boolean().default(true),
   /**
    * NPU: lay weights out in FRACTAL_NZ, the blocks that its matrix units read, instead of row by row. Others report gains for decode, most with
-   * int8; loading takes longer. Tokens differ by rounding at most. Without effect where CANN has no products by it.
+   * int8; loading takes longer. Tokens differ by rounding at most. Without effect where CANN has no products by it, or
+   * `'auto'` finds no NPU; refused with `'cpu'`.
    */
   nz: z.boolean().default(false),
   /**

@@ -13,7 +13,7 @@ export interface EngineStats {
   /** Tokens of the open sessions together; what they share counts for each. */
   sessionTokens: number
   steps: number
-  /** KV blocks; `evicted` counts since the engine was opened. */
+  /** KV blocks as of the last step; `evicted` counts since the engine was opened. */
   pool: { total: number; free: number; cached: number; used: number; evicted: number }
   /** KV blocks of the host tier. */
   host: { total: number; free: number }

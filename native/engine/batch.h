@@ -26,6 +26,7 @@ struct BatchEntry {
   bool done = false;  // no further row of it counts
   FinishReason finish = FinishReason::kNone;
   int error = -1;
+  bool suspect = false;  // no finite logit: what it computed is not to be read again
 
   int rows() const { return known_rows + drafts; }
   int logit_rows() const { return wants_logits ? drafts + 1 : 0; }

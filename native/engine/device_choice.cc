@@ -43,6 +43,8 @@ DeviceChoice planned_device(const std::string& wanted) {
 
 EngineOptions options_for(const DeviceChoice& choice, EngineOptions options) {
   if (choice.npus.empty()) {
+    if (options.nz && options.device == "cpu")
+      fail(ErrorCode::kInvalidArgument, "nz: only an NPU has weights in FRACTAL_NZ, got device 'cpu'");
     if (options.block_size == 0) options.block_size = 32;
     return options;
   }

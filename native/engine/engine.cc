@@ -388,7 +388,11 @@ void Engine::commit_entry(BatchEntry& entry, StepResult& result) {
   set(result, entry.outcome, kErrorIndex, entry.error);
   if (entry.error >= 0) {
     set(result, entry.outcome, kKind, static_cast<int32_t>(OutcomeKind::kFailed));
-    index_.release_table(sequence.table);  // whatever gave no finite logit is not worth sharing
+    if (entry.suspect) {
+      index_.distrust(sequence.table);
+    } else {
+      index_.release_table(sequence.table);
+    }
     sequences_.erase(sequence.id);
   } else if (entry.finish != FinishReason::kNone) {
     release(sequence);

@@ -30,7 +30,7 @@ struct EngineOptions {
   std::filesystem::path folder;
   std::string device = "cpu";              // 'cpu', 'auto', 'npu:0'
   bool graphs = true;                      // NPU: replay captured decode and verification steps
-  bool nz = false;                         // NPU: weights in FRACTAL_NZ
+  bool nz = false;                         // NPU: weights in FRACTAL_NZ; refused with 'cpu'
   SelfCheck self_check = SelfCheck::kOff;  // NPU: kWarn leaves a note in device().note
   int device_timeout_ms =
       120000;       // the longest wait for an NPU, or of a rank for the others, after which it counts as lost

@@ -42,6 +42,7 @@ void Verifier::take(Backend& backend, Batch& batch, int first, int count, const 
     } catch (const Error& error) {
       entry.done = true;
       entry.error = static_cast<int>(result.errors.size());
+      entry.suspect = error.code() == ErrorCode::kDevice;
       result.errors.push_back({std::string(error_code_name(error.code())), error.what()});
     }
   }

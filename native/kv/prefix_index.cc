@@ -63,6 +63,17 @@ void PrefixIndex::release_table(BlockTable& table) {
   table.clear();
 }
 
+void PrefixIndex::distrust(BlockTable& table) {
+  int32_t first = kNoNode;
+  for (int32_t block : table.blocks()) {
+    if (pool_.refs(block) > 1) continue;
+    first = pool_.node(block);
+    break;
+  }
+  release_table(table);
+  if (first != kNoNode) drop(first);  // nobody holds anything below it: holders hold all that comes before
+}
+
 // ----------------------------------------------------------------------------------------------------
 // publishing
 

@@ -136,6 +136,10 @@ class PrefixIndex {
   void release(std::span<const int32_t> blocks);
   void release(int32_t block) { release(std::span<const int32_t>(&block, 1)); }
   void release_table(BlockTable& table);
+  // For a sequence whose KV is not what it should be: gives all references back, empties the table, and
+  // forgets its chain and whatever was computed on top of it, from the first block on that no other sequence
+  // holds. Blocks that others hold stay findable: if they are bad, their holders fail in their turn.
+  void distrust(BlockTable& table);
 
   // ---- retention ----
 
@@ -189,8 +193,9 @@ class PrefixIndex {
   bool evict_one(double now);
   bool host_slot_for(int32_t node, double now, int32_t* slot);
   bool move_to_host(int32_t node, double now);
-  void drop(int32_t node);  // with everything below it, which must not be on the device
+  void drop(int32_t node);  // with everything below it; nobody refers to it
   void remove_leaf(int32_t node, bool evicted);
+  void orphan_copy(const Node& node);
   void requeue(int32_t node);  // after anything that its place in the queues depends on
   RetentionKey device_key(int32_t node) const;
   RetentionKey host_key(int32_t node) const;
@@ -220,7 +225,7 @@ class PrefixIndex {
   uint64_t generation_ = 1;
   uint64_t tick_ = 0;      // RetentionKey::last_use
   int leaving_ = 0;        // nodes in kToHost
-  int orphaned_ = 0;       // copies to the host whose node was dropped: they hold a reference on their block
+  int orphaned_ = 0;       // copies whose node was dropped: they hold a reference on their block
   int arriving_ = 0;       // nodes in kFromHost
   int arriving_idle_ = 0;  // of these, referenced by nobody
   int32_t held_host_node_ = kNoNode;  // must not be dropped while room is made for it

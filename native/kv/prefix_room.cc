@@ -104,6 +104,14 @@ void PrefixIndex::drop(int32_t node) {
   }
 }
 
+// The block stays taken until the copy is done.
+void PrefixIndex::orphan_copy(const Node& node) {
+  pool_.ref(node.block);
+  pool_.clear_node(node.block);
+  host_.detach(node.move, true);
+  ++orphaned_;
+}
+
 void PrefixIndex::remove_leaf(int32_t node, bool evicted) {
   const Node entry = tree_[node];
   queue_.remove(node);
@@ -113,18 +121,19 @@ void PrefixIndex::remove_leaf(int32_t node, bool evicted) {
       pool_.clear_node(entry.block);
       if (entry.parent != kNoNode) --tree_[entry.parent].device_children;
       break;
-    case NodeState::kToHost:  // the block stays taken until the copy out of it is done
-      pool_.ref(entry.block);
-      pool_.clear_node(entry.block);
-      host_.detach(entry.move, true);
+    case NodeState::kToHost:
       --leaving_;
-      ++orphaned_;
+      orphan_copy(entry);
       break;
     case NodeState::kHost:
       host_.release(entry.slot);
       break;
     case NodeState::kFromHost:
-      fail(ErrorCode::kInternal, "prefix index: node ", node, " is dropped while it arrives");
+      --arriving_;
+      --arriving_idle_;
+      orphan_copy(entry);
+      if (entry.parent != kNoNode) --tree_[entry.parent].device_children;
+      break;
   }
   if (evicted) {
     tombstones_.add(entry.hash);

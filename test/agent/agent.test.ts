@@ -188,6 +188,20 @@ describe('aborting', () => {
     expect(engine.live.size + engine.running).toBe(0)
   })
 
+  test('while a failed call waits for its next attempt: no timer stays', async () => {
+    const timers = (): number => process.getActiveResourcesInfo().filter((what) => what === 'Timeout').length
+    const before = timers()
+    const controller = new AbortController()
+    const attempt = (): Promise<never> => {
+      setImmediate(() => controller.abort(new Error('enough')))
+      return Promise.reject(new Error('later'))
+    }
+    const flaky = defineTool({ name: 'flaky', description: 'x', parameters: z.object({}), retries: 9, run: attempt })
+    const { agent } = small([call(['flaky', {}])], { tools: [flaky], limits: { seconds: 1000 } })
+    await expect(agent.run('go', { signal: controller.signal }).result).rejects.toThrow('enough')
+    expect(timers()).toBeLessThanOrEqual(before)
+  })
+
   test('by leaving the loop: ends with abort', async () => {
     const { agent, engine } = small([call(['echo', { text: 'a' }])])
     const run = agent.run('go')

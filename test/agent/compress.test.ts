@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 
 import { Agent, defineTool } from 'agentinfer'
-import type { AgentEvent, AgentOptions, AgentRun, HistoryOptions, RunRecord } from 'agentinfer'
+import type { AgentEvent, AgentOptions, AgentRun, HistoryOptions, RunRecord, Tool } from 'agentinfer'
 
 import { expectedPrompts } from './expected.js'
 import { ScriptedEngine, call, think } from './scripted_engine.js'
@@ -160,6 +160,18 @@ describe('under every interleaving', () => {
     }
   }
 
+  /** A call that is under way for a while, with its timer running. */
+  const slowPage = (pause: (what: string) => Promise<void>): Tool =>
+    defineTool({
+      name: 'page',
+      description: 'opens a page',
+      parameters: z.object({ number: z.int() }),
+      run: async ({ number }) => {
+        await pause('tool')
+        return `Page ${number}. ${`Words of page ${number}. `.repeat(40)}`.slice(0, pageLength)
+      },
+    })
+
   test('every prompt is the log up to its turn, on both models, and nothing stays behind', async () => {
     let swaps = 0
     for (let seed = 1; seed <= 24; ++seed) {
@@ -187,7 +199,9 @@ describe('under every interleaving', () => {
     expect(swaps).toBeGreaterThan(30)
   })
 
-  test('an abort at any moment leaves nothing', async () => {
+  test('an abort at any moment leaves nothing, and no timer', async () => {
+    const timers = (): number => process.getActiveResourcesInfo().filter((what) => what === 'Timeout').length
+    const before = timers()
     for (let seed = 1; seed <= 40; ++seed) {
       const controller = new AbortController()
       const inner = randomly(seed)
@@ -196,11 +210,12 @@ describe('under every interleaving', () => {
         if (++operations === 4 * seed) controller.abort(new Error('enough'))
         await inner(what)
       }
-      const { agent, engine } = reader({ turns: 14, pause })
+      const { agent, engine } = reader({ turns: 14, pause, tools: [slowPage(pause)], limits: { seconds: 1000 } })
       const run = agent.run('Which codes?', { signal: controller.signal })
       const ended = await run.result.then(({ end }) => end, (error: Error) => error.message)
       expect(['enough', 'answer']).toContain(ended)
       expect(engine.live.size + engine.running, `seed ${seed}`).toBe(0)
+      expect(timers(), `seed ${seed}`).toBeLessThanOrEqual(before)
     }
   })
 })

@@ -112,6 +112,12 @@ describe('bad input gets a clear error, and later requests still work', () => {
   test('a folder that is not there', async () => {
     expect(await code(Engine.open({ model: '/nonexistent' }))).toBe('ERR_IO')
   })
+
+  test('a layout that only NPUs have', async () => {
+    await expect(Engine.open({ model: checkpoint('pangu'), device: 'cpu', nz: true })).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT', message: expect.stringContaining('nz') as unknown,
+    })
+  })
 })
 
 describe('stopping', () => {

@@ -74,6 +74,34 @@ describe('examples', () => {
     expect(stdout).toMatch(said[heading] ?? /^/)
     expect(stderr).toBe('')
   })
+
+  test('the agent of two models is no longer than 25 lines', () => {
+    const { code } = examples.find(({ heading }) => heading === 'Agents')!
+    expect(code.split('\n').filter((line) => line.trim() !== '').length).toBeLessThanOrEqual(25)
+  })
+
+  /** The small models beside this know other tools than the example's, so a script says what they write; all else is real. */
+  test('the agent of two models prints its calls, observations, changes of model and answer', async () => {
+    const says = [
+      '[unused16]I look.[unused17][unused11][{"name": "search", "arguments": {"query": "Orrin"}}][unused12]',
+      '[unused11][{"name": "open", "arguments": {"url": "w:1"}}][unused12]',
+      'Mara Venn, as w:1 says.',
+    ]
+    const compiled = readFileSync(path.join(folder, `out/example${examples.findIndex(({ heading }) => heading === 'Agents')}.mjs`), 'utf8')
+    const told = compiled.replace('models: { small, large }', 'models: { small: forcedEngine(small, script), large: forcedEngine(large, script) }')
+    expect(told).not.toBe(compiled)
+    const engine = path.join(root, 'dist/bench/forced_engine.js')
+    const head = `import { Script, forcedEngine } from ${JSON.stringify(engine)}\nconst script = new Script(${JSON.stringify(says)})\n`
+    writeFileSync(path.join(folder, 'told.mjs'), head + told)
+    const { stdout, stderr } = await run(process.execPath, [path.join(folder, 'told.mjs')], { timeout: 60_000 })
+    expect(stderr).toBe('')
+    const expected = [
+      '> search(query: "Orrin")', '< [{"url":"w:1"', '> open(url: "w:1")', '< The lighthouse of Orrin was built by Mara Venn in 1871.',
+      'large -> small: planned', 'Mara Venn, as w:1 says.',
+    ]
+    let at = -1
+    for (const line of expected) expect((at = stdout.indexOf(line, at + 1)), `${line} in its place in:\n${stdout}`).toBeGreaterThanOrEqual(0)
+  })
 })
 
 describe('commands', () => {

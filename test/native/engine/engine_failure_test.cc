@@ -48,6 +48,7 @@ class Faulty : public Backend {
   int64_t calls = 0;
   ErrorCode code = ErrorCode::kDevice;
   std::string last;
+  int poisoned = 0;            // rows of logits to come of which none is finite
   const char* only = nullptr;  // counts, and fails, calls of this operation alone
 
   std::unique_ptr<Linear> make_linear(const LinearSource& source) override {
@@ -118,6 +119,7 @@ class Faulty : public Backend {
   void argmax(const Activation& logits, int rows, std::span<int32_t> out) override {
     call("argmax");
     inner_->argmax(logits, rows, out);
+    for (int row = 0; row < rows && poisoned > 0; ++row, --poisoned) out[static_cast<size_t>(row)] = -1;
   }
   void synchronize() override {
     call("synchronize");
@@ -363,6 +365,45 @@ TEST("copies of blocks fail, each in turn: to the host, from it, and of a shared
     }
     CHECK(found > 0);
   }
+}
+
+TEST("KV of a sequence without finite logits is not found again, but for what others hold") {
+  FaultyModel model;
+  const auto decoder = model.decoder(24, 0);
+  Engine engine(*decoder, kVocabulary, nullptr);
+  std::mt19937 random(3);
+  const auto prompt = random_tokens(random, 2 * kBlock + 9);
+  const auto request = [&](int id, int own) {
+    std::vector<int32_t> tokens = prompt;
+    for (int i = 0; i < own; ++i) tokens.push_back(static_cast<int32_t>(10 + id + i));
+    SequenceSpec made = spec(id, tokens, 40, 1, 0);
+    made.sampling = {};
+    made.sampling.temperature = 0;
+    return made;
+  };
+  const auto cached = [&](int id, int own, int rows = 1) {
+    engine.add(request(id, own));
+    return step(engine, {{{id, rows, 0}}}).outcomes.at(id).cached;
+  };
+
+  // A chunk is published before anything shows that it is bad.
+  CHECK_EQ(cached(1, 30, 2 * kBlock), 0);
+  CHECK_EQ(cached(2, 30), 2 * kBlock);
+  engine.remove(2);
+  model.backend.poisoned = 1;
+  const Stepped failed = step(engine, {{{1, 48, 0}}});
+  CHECK(failed.outcomes.at(1).kind == OutcomeKind::kFailed);
+  CHECK_EQ(failed.result.errors.at(0).code, "ERR_DEVICE");
+  CHECK(failed.result.unhealthy.empty());
+  CHECK_EQ(cached(3, 30, 48), 0);
+
+  // Another sequence that goes on keeps what it holds, and what of it is shared with it stays shared.
+  step(engine, {{{3, 48, 0}}});
+  CHECK_EQ(cached(4, 20, 48), 2 * kBlock + 9);
+  model.backend.poisoned = 1;
+  CHECK(step(engine, {{{4, 48, 0}}}).outcomes.at(4).kind == OutcomeKind::kFailed);
+  CHECK(step(engine, {{{3, 1, 0}}}).outcomes.at(3).kind == OutcomeKind::kCommitted);
+  CHECK(cached(5, 20, 48) >= 2 * kBlock);
 }
 
 TEST("each allocation of a step fails once: nothing leaks, the books stay right, tokens stay what they are") {

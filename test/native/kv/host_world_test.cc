@@ -80,7 +80,7 @@ class HostDriver {
   World world;
   std::vector<Sequence> running;
   std::vector<Tokens> histories;
-  int demoted = 0, brought = 0, host_hits = 0, copying = 0, prefetched = 0;
+  int demoted = 0, brought = 0, host_hits = 0, copying = 0, prefetched = 0, distrusted = 0;
 
  private:
   OwnerId owner() { return static_cast<OwnerId>(random() % 4); }
@@ -174,9 +174,25 @@ class HostDriver {
     Sequence& sequence = running[i];
     if (finished)
       world.index.finish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
-    else
+    else if (random() % 2)
       world.index.release_table(sequence.table);
+    else
+      distrust(sequence);
     running.erase(running.begin() + static_cast<ptrdiff_t>(i));
+  }
+
+  // Of its blocks only those that others hold are found afterwards.
+  void distrust(Sequence& sequence) {
+    const auto& blocks = sequence.table.blocks();
+    const auto own = std::find_if(blocks.begin(), blocks.end(),
+                                  [&](int32_t block) { return world.pool.refs(block) == 1; });
+    const int shared = static_cast<int>(own - blocks.begin());
+    const bool indexed = own != blocks.end() && world.pool.node(*own) != kNoNode;
+    world.index.distrust(sequence.table);
+    CHECK(sequence.table.blocks().empty());
+    if (!indexed) return;
+    ++distrusted;
+    CHECK(world.index.lookup(sequence.salt, sequence.tokens).blocks() <= shared);
   }
 
   void retain() {
@@ -190,7 +206,7 @@ class HostDriver {
 
 TEST("random life with a host tier: contents stay right, nothing leaks, lookups change nothing") {
   uint64_t to_host = 0, from_host = 0, dropped = 0;
-  int demoted = 0, brought = 0, host_hits = 0, copying = 0, prefetched = 0;
+  int demoted = 0, brought = 0, host_hits = 0, copying = 0, prefetched = 0, distrusted = 0;
   for (uint32_t seed = 0; seed < 400; ++seed) {
     HostDriver driver(seed, 1 + static_cast<int>(seed % 17), 1 + static_cast<int>(seed / 5 % 4),
                       static_cast<int>(seed / 3 % 12));
@@ -204,12 +220,14 @@ TEST("random life with a host tier: contents stay right, nothing leaks, lookups 
     const PrefixStats stats = driver.world.index.stats();
     to_host += stats.to_host, from_host += stats.from_host, dropped += stats.host_evicted;
     brought += driver.brought;
+    distrusted += driver.distrusted;
     demoted += driver.demoted, host_hits += driver.host_hits, copying += driver.copying,
         prefetched += driver.prefetched;
   }
   // The paths this test is about were taken.
   CHECK(to_host > 1000 && from_host > 500 && dropped > 500);
   CHECK(demoted > 200 && host_hits > 500 && copying > 500 && prefetched > 50 && brought > 50);
+  CHECK(distrusted > 200);
 }
 
 TEST("a conversation leaves for the host when room is needed and comes back by copy, not by computing") {

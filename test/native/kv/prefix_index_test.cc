@@ -200,7 +200,10 @@ class Driver {
     const size_t i = random() % running.size();
     Running& run = running[i];
     Sequence& sequence = run.sequence;
-    if (finished) {
+    if (!finished && random() % 3 == 0) {
+      world.index.distrust(sequence.table);
+      model.distrust(run.holder);
+    } else if (finished) {
       const size_t computed = static_cast<size_t>(sequence.table.computed());
       world.index.finish(sequence.cursor, sequence.owner, sequence.tokens, sequence.table);
       model.finish(run.holder, sequence.salt, sequence.owner, sequence.tokens, computed);

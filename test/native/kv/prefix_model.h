@@ -3,6 +3,7 @@
 // hashes, no queues.
 
 #include <map>
+#include <optional>
 #include <set>
 
 #include "kv/kv_world.h"
@@ -153,6 +154,26 @@ class Model {
       if (--entries[key].refs == 0) entries[key].last_use = tick;
     own_blocks -= holder.own;
     holder = {};
+  }
+
+  void distrust(Holder& holder) {
+    const auto first = std::find_if(holder.shared.begin(), holder.shared.end(),
+                                    [&](const Key& key) { return entries[key].refs == 1; });
+    const std::optional<Key> gone = first == holder.shared.end() ? std::nullopt : std::optional(*first);
+    release(holder);
+    if (!gone) return;
+    const auto [salt, tokens] = *gone;
+    std::vector<Key> below;
+    for (const auto& [key, entry] : entries)
+      if (key.first == salt && key.second.size() >= tokens.size() &&
+          std::equal(tokens.begin(), tokens.end(), key.second.begin()))
+        below.push_back(key);
+    for (auto key = below.rbegin(); key != below.rend(); ++key) {  // what follows a key comes behind it
+      CHECK_EQ(entries[*key].refs, 0);
+      evicted.insert(*key);
+      move_tips(*key, {salt, parent(key->second)});
+      entries.erase(*key);
+    }
   }
 
   PrefixMatch lookup(uint64_t salt, const Tokens& tokens) const {
