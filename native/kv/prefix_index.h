@@ -223,11 +223,11 @@ class PrefixIndex {
   Tombstones tombstones_;
   std::vector<HostMove> outgoing_;
   uint64_t generation_ = 1;
-  uint64_t tick_ = 0;      // RetentionKey::last_use
-  int leaving_ = 0;        // nodes in kToHost
-  int orphaned_ = 0;       // copies whose node was dropped: they hold a reference on their block
-  int arriving_ = 0;       // nodes in kFromHost
-  int arriving_idle_ = 0;  // of these, referenced by nobody
+  uint64_t tick_ = 0;                 // RetentionKey::last_use
+  int leaving_ = 0;                   // nodes in kToHost
+  int orphaned_ = 0;                  // copies whose node was dropped: they hold a reference on their block
+  int arriving_ = 0;                  // nodes in kFromHost
+  int arriving_idle_ = 0;             // of these, referenced by nobody
   int32_t held_host_node_ = kNoNode;  // must not be dropped while room is made for it
   PrefixStats stats_;
 };
