@@ -65,7 +65,7 @@ export interface RequestErrorMessage extends Omit<RequestMessage, 'request'> {
   readonly error: unknown
 }
 
-/** `agentinfer:step:start`: a plan leaves for native code. */
+/** `agentinfer:step:start`: a plan leaves for native code, or native code goes on with the last one, which is told when the result before it is there. */
 export interface StepStartMessage {
   /** As in `RequestMessage`. */
   readonly engine: string
@@ -78,6 +78,8 @@ export interface StepStartMessage {
   readonly tokens: number
   /** Requests that give their KV back before it. */
   readonly preempted: number
+  /** The plan is that of the step before; nobody was asked. */
+  readonly repeated: boolean
   /** Requests that hold KV, and those that wait. */
   readonly running: number
   readonly waiting: number
@@ -90,7 +92,7 @@ export interface StepEndMessage {
   readonly step: number
   /** In native code. */
   readonly native: number
-  /** On the way there and back. */
+  /** On the way there and back; of a repeated step, what native code needed between the step before and this one. */
   readonly crossing: number
   /** Tokens it gave. */
   readonly emitted: number

@@ -95,6 +95,8 @@ export interface StepPlan {
   draftTokens?: Int32Array
   probe?: Int32Array
   demand?: boolean
+  /** Further steps that may follow with the same rows and no new plan, each with a result of its own, until anything happens. Default 0. */
+  ahead?: number
 }
 
 export interface StepResult {
@@ -116,6 +118,12 @@ export interface StepResult {
   topLogprobs?: Float32Array
   errors?: Error[]
   unhealthy?: string
+  /** How many steps with this plan came before this one. */
+  repeat: number
+  /** Milliseconds between the step before and this one, where it is repeated; else 0. */
+  gap: number
+  /** A further step with this plan runs already: its result comes by itself. */
+  more: boolean
 }
 
 /** What config.json says, resolved. Sizes in elements. */
@@ -251,7 +259,10 @@ export interface NativeEngine {
   add(spec: SequenceSpec): void
   remove(id: number): void
   forget(session: number): void
+  /** One result for each step; the last of a plan has `more: false`. Any later call makes the step in flight the last. */
   step(plan: StepPlan): void
+  /** Nothing else than that. */
+  interrupt(): void
   check(): void
   close(): void
   /** Whether an open engine keeps the process alive (it does until unref). */

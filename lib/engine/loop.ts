@@ -1,5 +1,7 @@
 /**
- * The step loop: apply a result, plan, send the next step off, then deliver text while it runs. One step is in flight at a time.
+ * The step loop: apply a result, plan, send the next step off, then deliver text while it runs. One plan is in flight at a time; where
+ * its scheduler says that it holds for longer, native code repeats it, and results are applied beside the step that follows. Whatever
+ * may change the plan interrupts it, at the latest one step later than if each step were planned.
  * Decisions are the scheduler's; what it says is checked, and a scheduler that breaks a rule or throws fails the requests it was asked
  * about, not the engine.
  */
@@ -7,10 +9,12 @@ import { randomUUID } from 'node:crypto'
 
 import { publish } from '../diagnostics.js'
 import { AgentInferError, fromNative } from '../errors.js'
-import type { NativeEngine, StepPlan, StepResult } from '../native.js'
+import type { NativeEngine, StepResult } from '../native.js'
 import { contract, Finish, OutcomeKind } from '../native.js'
 import { preemptionVictim } from '../policy/baselines.js'
 import type { DemandView, Plan, PlanLimits, Scheduler, Snapshot } from '../policy/types.js'
+import { Departures, lookingOnly } from './departures.js'
+import type { Departing } from './departures.js'
 import { checkPlan } from './plan_check.js'
 import { readLogprobs } from './request.js'
 import type { Emission, LiveView, Request } from './request.js'
@@ -27,8 +31,6 @@ import type { AboutStep } from './step_messages.js'
 const stuckSteps = 4
 /** Milliseconds before a scheduler that planned nothing though requests wait is asked again; doubled each time. */
 const patience = { first: 1, last: 64 }
-/** Of most plans. */
-const none = { preempt: new Int32Array(0), retain: new Float64Array(0) }
 
 export interface LoopOptions {
   readonly limits: PlanLimits
@@ -51,11 +53,10 @@ export class StepLoop {
   readonly #counters = new Counters()
   readonly speculation = new EngineSpeculation()
   readonly #times = new StepTimes()
-  /** Plans asked for: a policy that keeps everybody waiting sees time pass. */
+  /** Plans asked for, and steps that went without: a policy that keeps everybody waiting sees time pass. */
   #plans = 0
   #closed = false
-  #inFlight = false
-  #sentAt = 0
+  readonly #departures: Departures
   #scheduled = false
   #retry: NodeJS.Timeout | undefined
   #retryAfter = patience.first
@@ -75,11 +76,6 @@ export class StepLoop {
   #phases: Float64Array = new Float64Array(contract.phases.length)
   #deferred: number[] = []
   #plan: Pick<Plan, 'reasons' | 'figures'> = { reasons: new Map() }
-  /** For the next step, beside its plan. */
-  readonly #toPreempt: number[] = []
-  readonly #toRetain: number[] = []
-  /** Sessions whose retention their owner has chosen, until when: the scheduler does not change it. */
-  readonly #chosen = new Map<number, number>()
   #deliveries: { request: Request; emission: Emission }[] = []
 
   constructor(native: NativeEngine, sessions: Sessions, options: LoopOptions) {
@@ -87,6 +83,15 @@ export class StepLoop {
     this.#options = options
     this.#scheduler = options.scheduler
     this.#sessions = sessions
+    this.#departures = new Departures(native, {
+      requests: this.#requests,
+      scheduler: options.scheduler,
+      now: () => this.now(),
+      fail: (request, error) => {
+        request.fail(error)
+        this.remove(request.id, 'failed')
+      },
+    })
     const { blocks, hostBlocks } = options
     this.#pool = { total: blocks, free: blocks, cached: 0, used: 0, hostTotal: hostBlocks, hostFree: hostBlocks, evicted: 0 }
     sessions.onChange = () => this.#schedule()
@@ -128,14 +133,13 @@ export class StepLoop {
 
   /** Blocks of higher classes are evicted after all of lower ones; `expiresAt` in seconds on the clock of the plans. */
   retain(session: number, retentionClass: number, expiresAt: number): void {
-    this.#chosen.set(session, expiresAt)
-    this.#toRetain.push(session, retentionClass, expiresAt)
+    this.#departures.retain(session, retentionClass, expiresAt)
     this.#schedule()
   }
 
   /** The session will not come back. */
   forget(session: number): void {
-    this.#chosen.delete(session)
+    this.#departures.forget(session)
     this.#native.forget(session)
   }
 
@@ -200,8 +204,7 @@ export class StepLoop {
   #take(result: StepResult): void {
     const now = performance.now()
     const native = nativeTime(result)
-    this.#inFlight = false
-    const crossing = now - this.#sentAt - native
+    const crossing = this.#departures.arrived(result, now)
     tellResult(result, native, crossing, this.#about())
     this.#counters.steps += 1
     this.#lastProgress = now
@@ -209,7 +212,8 @@ export class StepLoop {
     this.#times.native.add(native)
     this.#times.crossing.add(crossing)
     this.#pool = poolOf(result)
-    this.#demand = demandOf(result)
+    if (result.repeat > 0) this.#plans += 1
+    else this.#demand = demandOf(result)
     eachProbe(result, (id, view) => {
       const request = this.#requests.get(id)
       if (request !== undefined) request.view.probe = view
@@ -224,6 +228,7 @@ export class StepLoop {
       this.#unhealthy = result.unhealthy
       this.#broke(new AgentInferError('ERR_DEVICE', `the engine failed: ${result.unhealthy}`))
     }
+    if (result.more) this.#tellRepeated()
     // Where nothing is wanted and nothing was done there is nothing to decide: a scheduler that always has something to say would be
     // asked for ever.
     if (this.#requests.size > 0 || this.#changed || result.outcomes.length > 0) this.#step()
@@ -341,7 +346,9 @@ export class StepLoop {
 
   #schedule(): void {
     this.#changed = true
-    if (this.#scheduled || this.#inFlight || this.#closed) return
+    if (this.#closed) return
+    this.#departures.interrupt()
+    if (this.#scheduled || this.#departures.underWay) return
     this.#scheduled = true
     // Requests added in the same turn of the event loop share the first step.
     setImmediate(() => {
@@ -351,20 +358,21 @@ export class StepLoop {
   }
 
   #step(): void {
-    if (this.#inFlight || this.#closed || this.#unhealthy !== undefined) return
+    if (this.#departures.underWay || this.#closed || this.#unhealthy !== undefined) return
     clearTimeout(this.#retry)
     this.#changed = false
     if (this.#stuck >= stuckSteps) this.#makeRoom()
     const views: LiveView[] = []
     for (const { view } of this.#requests.values()) views.push(view)
-    if (this.#mustLook(views)) return this.#send({ rows: new Int32Array(0) }, views)
+    if (this.#mustLook(views)) return this.#send(lookingOnly, views)
     const plan = this.#planned(views)
     if (plan === undefined) return
     this.#plan = plan
-    const sent = this.#carryOut(plan)
+    for (const id of plan.preempt) this.#preempt(this.#requests.get(id)!)
+    const sent = this.#departures.pack(plan)
     // A scheduler that keeps everybody waiting and retains something each time would be asked again at once, for ever.
     if (sent !== undefined && (sent.rows.length > 0 || !this.#looked || views.length === 0)) return this.#send(sent, views)
-    if (views.length === 0 && this.#stale) return this.#send({ rows: new Int32Array(0) }, views)
+    if (views.length === 0 && this.#stale) return this.#send(lookingOnly, views)
     if (views.length === 0) return
     this.#retry = setTimeout(() => this.#step(), this.#retryAfter)
     this.#retryAfter = Math.min(2 * this.#retryAfter, patience.last)
@@ -410,60 +418,18 @@ export class StepLoop {
     }
   }
 
-  /** Undefined: there is nothing to do. */
-  #carryOut({ rows, preempt, retain, prefetch = [] }: Plan): Omit<StepPlan, 'now'> | undefined {
-    for (const id of preempt) this.#preempt(this.#requests.get(id)!)
-    for (const { session, retentionClass, expiresAt } of retain) {
-      const chosen = this.#chosen.get(session)
-      if (chosen === undefined || chosen <= this.now()) this.#toRetain.push(session, retentionClass, expiresAt)
-    }
-    if (rows.length + this.#toPreempt.length + this.#toRetain.length + prefetch.length === 0) return undefined
-    const flat = new Int32Array(rows.length * contract.planRow.length)
-    for (let i = 0; i < rows.length; ++i) {
-      flat[3 * i] = rows[i]!.id
-      flat[3 * i + 1] = rows[i]!.tokens
-      flat[3 * i + 2] = this.#requests.get(rows[i]!.id)!.init.drafting?.draftLimit ?? 0
-    }
-    return { rows: flat, ...this.#supplied(rows), ...(prefetch.length > 0 && { prefetch: Int32Array.from(prefetch) }) }
-  }
-
-  /** The drafts of requests that bring their own drafter. */
-  #supplied(rows: Plan['rows']): Pick<StepPlan, 'drafts' | 'draftTokens'> {
-    const drafts: number[] = []
-    const draftTokens: number[] = []
-    for (const { id } of rows) {
-      const request = this.#requests.get(id)!
-      try {
-        const tokens = request.supplied()
-        if (tokens === undefined) continue
-        drafts.push(id, tokens.length)
-        for (let i = 0; i < tokens.length; ++i) draftTokens.push(tokens[i]!)
-      } catch (error) {
-        request.fail(fromNative(error))
-        this.remove(id, 'failed')
-      }
-    }
-    return drafts.length === 0 ? {} : { drafts: Int32Array.from(drafts), draftTokens: Int32Array.from(draftTokens) }
-  }
-
-  #send(plan: Omit<StepPlan, 'now'>, views: readonly LiveView[]): void {
+  #send(plan: Departing, views: readonly LiveView[]): void {
     this.#stale = false
     this.#looked = plan.rows.length === 0
     if (!this.#looked) this.#retryAfter = patience.first
-    const { probes = false, demand: union = false } = this.#scheduler.wants ?? {}
-    const waiting = new Int32Array(probes || union ? views.length : 0)
-    let count = 0
-    if (waiting.length > 0) for (const view of views) if (!view.started) waiting[count++] = view.id
-    this.#inFlight = true
-    tellSent(plan.rows, this.#toPreempt.length, views, this.#about())
-    this.#native.step({
-      now: this.now(),
-      ...plan,
-      preempt: this.#toPreempt.length === 0 ? none.preempt : Int32Array.from(this.#toPreempt.splice(0)),
-      retain: this.#toRetain.length === 0 ? none.retain : Float64Array.from(this.#toRetain.splice(0)),
-      ...(count > 0 && { probe: waiting.subarray(0, count), demand: union }),
-    })
-    this.#sentAt = performance.now()
+    tellSent({ rows: plan.rows, preempted: this.#departures.preempting, repeated: false }, () => views, this.#about())
+    this.#departures.send(plan, views)
+  }
+
+  /** Native code goes on by itself. */
+  #tellRepeated(): void {
+    const views = (): LiveView[] => Array.from(this.#requests.values(), ({ view }) => view)
+    tellSent({ rows: this.#departures.rows, preempted: 0, repeated: true }, views, this.#about())
   }
 
   #about(): AboutStep {
@@ -473,7 +439,7 @@ export class StepLoop {
   #preempt(request: Request): void {
     request.preempted()
     this.#counters.preemptions += 1
-    this.#toPreempt.push(request.id)
+    this.#departures.preempt(request.id)
   }
 
   /** The scheduler lets nobody give way, and nobody can go on. */

@@ -2,6 +2,9 @@
 import { AgentInferError } from '../errors.js'
 import type { Plan, Snapshot } from '../policy/types.js'
 
+/** So many results may queue up for an event loop that is held up. */
+const maxAhead = 256
+
 /** What the check must know beside the snapshot. */
 export interface Known {
   /** The request, if it is in the snapshot. */
@@ -17,6 +20,8 @@ export function checkPlan(plan: Plan, name: string, limits: Snapshot['limits'], 
   if (typeof plan !== 'object' || plan === null || !Array.isArray(plan.rows) || !Array.isArray(plan.preempt) || !Array.isArray(plan.retain))
     broken('expected a plan { rows, preempt, retain, reasons }')
   if (!(plan.reasons instanceof Map)) broken('reasons: expected a Map')
+  const { ahead = 0 } = plan
+  if (!Number.isInteger(ahead) || ahead < 0 || ahead > maxAhead) broken(`ahead: expected an integer from 0 to ${maxAhead}, got ${ahead}`)
   const taken = new Set<number>()
   let tokens = 0
   for (const row of plan.rows) {

@@ -30,9 +30,15 @@ export interface EngineStats {
   stepTimes: {
     /** In native code. */
     native: TimeSummary
-    /** From a step's result to the next plan's departure: results applied, snapshot, policy, check. */
+    /**
+     * From a step's result to the next plan's departure: results applied, snapshot, policy, check. Where the plan is repeated, results
+     * applied alone, while the next step runs.
+     */
     planning: TimeSummary
-    /** From a plan's departure to its result's arrival, without the native time: both crossings and what held the event loop up. */
+    /**
+     * From a plan's departure to its result's arrival, without the native time: both crossings and what held the event loop up. Of a
+     * repeated step, the engine's thread's pause before it: nothing else is between two such steps.
+     */
     crossing: TimeSummary
     /** Text and streams, while the next step runs. */
     delivery: TimeSummary

@@ -12,14 +12,22 @@ export interface AboutStep {
   readonly scheduler: string
 }
 
-/** `rows` as they cross, records of `contract.planRow`. */
-export function tellSent(rows: Int32Array, preempted: number, views: readonly RequestView[], about: AboutStep): void {
+/** What a step begins with. `rows` as they cross, records of `contract.planRow`. */
+export interface Sent {
+  readonly rows: Int32Array
+  readonly preempted: number
+  readonly repeated: boolean
+}
+
+/** `live`: the views of all live requests. */
+export function tellSent({ rows, preempted, repeated }: Sent, live: () => readonly RequestView[], about: AboutStep): void {
   publish('agentinfer:step:start', () => {
+    const views = live()
     const width = contract.planRow.length
     let tokens = 0
     for (let at = 0; at < rows.length; at += width) tokens += rows[at + 1]!
     const running = views.filter(({ started }) => started).length
-    return { ...about, rows: rows.length / width, tokens, preempted, running, waiting: views.length - running }
+    return { ...about, rows: rows.length / width, tokens, preempted, repeated, running, waiting: views.length - running }
   })
 }
 

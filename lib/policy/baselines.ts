@@ -17,6 +17,7 @@
  *
  * Pure: a snapshot in, a plan out; no state.
  */
+import { stepsAhead } from './ahead.js'
 import type { Plan, PlannedRow, RequestView, Scheduler, Snapshot } from './types.js'
 
 /** Options of the schedulers that let nobody wait for ever. */
@@ -84,17 +85,18 @@ function planStep(snapshot: Snapshot, rank: Rank | undefined, maxAge: number): P
   // Whoever gave its blocks back did so for those that run.
   if (victim !== undefined) return explained(waiting, 'no-room', { rows: rows.list, preempt, retain: [], reasons })
 
-  const started = decoding.length + begun.length
-  if (rows.full(started)) {
+  const started = [...decoding, ...begun]
+  if (rows.full(started.length)) {
     const outranked = waiting.length === 0 ? undefined : outrankedBy(highestPriority(waiting), snapshot)
-    if (outranked !== undefined && started >= snapshot.limits.maxSequences) {
+    if (outranked !== undefined && started.length >= snapshot.limits.maxSequences) {
       preempt.push(outranked.id)
       rows.remove(outranked.id)
     }
-    return explained(waiting, 'no-slot', { rows: rows.list, preempt, retain: [], reasons })
+    const ahead = stepsAhead(started, { rows: rows.list, preempt })
+    return explained(waiting, 'no-slot', { rows: rows.list, preempt, retain: [], reasons, ahead })
   }
-  admit({ snapshot, rows, reasons, preempt, waiting: inOrder(waiting, snapshot, rank, maxAge), started: [...decoding, ...begun] })
-  return { rows: rows.list, preempt, retain: [], reasons }
+  admit({ snapshot, rows, reasons, preempt, waiting: inOrder(waiting, snapshot, rank, maxAge), started })
+  return { rows: rows.list, preempt, retain: [], reasons, ahead: stepsAhead(started, { rows: rows.list, preempt }) }
 }
 
 interface Admission {

@@ -12,6 +12,7 @@
  * Order: urgent requests (wait >= urgentAfter · maxWait), then priority, then score, then arrival, then id. While an urgent request or one
  * of higher priority finds no room, nothing behind it starts, and running requests of lower priority (or, near the bound, any) give way.
  */
+import { stepsAhead } from './ahead.js'
 import { Candidates } from './candidates.js'
 import type { Candidate } from './candidates.js'
 import { Reasons } from './reasons.js'
@@ -159,7 +160,8 @@ export class AgentSched implements Scheduler {
     this.#admit(snapshot, kept, candidates, draft)
     const figures = this.#figures(snapshot, price)
     this.#remember(snapshot, figures)
-    return { rows: draft.rows, preempt: draft.preempt, retain: sessions.retain, prefetch: sessions.prefetch, reasons: draft.reasons, figures }
+    const plan = { rows: draft.rows, preempt: draft.preempt, retain: sessions.retain, prefetch: sessions.prefetch }
+    return { ...plan, reasons: draft.reasons, figures, ahead: stepsAhead(running, plan) }
   }
 
   history(): readonly PolicyPoint[] {

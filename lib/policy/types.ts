@@ -98,7 +98,7 @@ export type SessionActivity =
 /** What a scheduler sees. */
 export interface Snapshot {
   readonly now: number
-  /** Snapshots before this one, those whose plan did nothing included. */
+  /** Snapshots before this one, those whose plan did nothing included, and steps that were repeated without one (`Plan.ahead`). */
   readonly step: number
   /** In order of arrival. */
   readonly requests: readonly RequestView[]
@@ -136,6 +136,13 @@ export interface Plan {
   readonly retain: readonly Retention[]
   /** Sessions whose KV should come back from the host tier now, as far as free blocks go, because they are about to return. */
   readonly prefetch?: readonly number[]
+  /**
+   * For how many steps more this plan holds as it is, if nothing happens: nobody ends, comes, leaves or finds no room, no session changes
+   * what it does, no lookup tells anything new. From 0, the default: ask before each step, to 256. So many steps may then follow without
+   * being asked for, their planning and crossing with them. It counts only where every row is one token of a request that decodes and
+   * nothing is preempted or brought back from the host tier.
+   */
+  readonly ahead?: number
   /** Why requests that could have run wait, by id; for `engine.stats()`. */
   readonly reasons: ReadonlyMap<number, string>
   /** Figures of the policy itself (λ, z …), for `engine.stats()`. */

@@ -134,6 +134,7 @@ Napi::Function EngineObject::define(Napi::Env env) {
                          InstanceMethod<&EngineObject::remove>("remove"),
                          InstanceMethod<&EngineObject::forget>("forget"),
                          InstanceMethod<&EngineObject::step>("step"),
+                         InstanceMethod<&EngineObject::interrupt>("interrupt"),
                          InstanceMethod<&EngineObject::check>("check"),
                          InstanceMethod<&EngineObject::close>("close"),
                          InstanceMethod<&EngineObject::ref>("ref"),
@@ -197,9 +198,15 @@ Napi::Value EngineObject::step(const Napi::CallbackInfo& info) {
     plan->draft_tokens = int32_array_field(object, "draftTokens");
     plan->probe = int32_array_field(object, "probe");
     plan->demand = bool_field(object, "demand", false);
+    plan->ahead = static_cast<int32_t>(integer_field(object, "ahead", 0));
     thread_->step(std::move(plan));
     return info.Env().Undefined();
   });
+}
+
+Napi::Value EngineObject::interrupt(const Napi::CallbackInfo& info) {
+  thread_->interrupt();
+  return info.Env().Undefined();
 }
 
 Napi::Value EngineObject::check(const Napi::CallbackInfo& info) {

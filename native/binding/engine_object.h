@@ -4,7 +4,7 @@
 //   callback('progress', {done, total})   while loading
 //   callback('opened', info) | callback('failed', error)
 //   callback('rejected', {id, error})     add() refused a sequence
-//   callback('result', result)            one for each step()
+//   callback('result', result)            one for each step(), or more (StepPlan::ahead)
 //   callback('closed')                    the last event; everything is freed
 //
 // Lifetime: the thread-safe function is the link to JavaScript. It is released by the job that ends the
@@ -35,6 +35,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value remove(const Napi::CallbackInfo& info);
   Napi::Value forget(const Napi::CallbackInfo& info);
   Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value interrupt(const Napi::CallbackInfo& info);
   Napi::Value check(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   Napi::Value ref(const Napi::CallbackInfo& info);

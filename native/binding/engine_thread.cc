@@ -4,6 +4,7 @@
 
 #include "binding/convert.h"
 #include "binding/result.h"
+#include "engine/plan_run.h"
 
 namespace agentinfer {
 
@@ -120,15 +121,29 @@ void EngineThread::forget(int64_t session) {
 void EngineThread::step(std::unique_ptr<StepPlan> plan) {
   worker_->submit([this, plan = std::shared_ptr<StepPlan>(std::move(plan))] {
     if (engine_ == nullptr) return;
-    auto result = std::make_shared<StepResult>();
-    try {
-      *result = engine_->engine().step(*plan);
-    } catch (const std::exception& error) {
-      result->unhealthy = error.what();  // not even the result found memory
-    }
-    emit([result](Napi::Env env, Napi::Function callback) {
-      callback.Call({Napi::String::New(env, "result"), to_js(env, *result)});
-    });
+    run_plan(*plan, {.step = [this](const StepPlan& next) { return step_now(next); },
+                     .publish = [this](StepResult result) { publish(std::move(result)); },
+                     .wanted = [this] { return worker_->wanted(); }});
+  });
+}
+
+void EngineThread::interrupt() {
+  worker_->submit([] {});
+}
+
+StepResult EngineThread::step_now(const StepPlan& plan) {
+  try {
+    return engine_->engine().step(plan);
+  } catch (const std::exception& error) {
+    StepResult result;
+    result.unhealthy = error.what();  // not even the result found memory
+    return result;
+  }
+}
+
+void EngineThread::publish(StepResult result) {
+  emit([made = std::make_shared<StepResult>(std::move(result))](Napi::Env env, Napi::Function callback) {
+    callback.Call({Napi::String::New(env, "result"), to_js(env, *made)});
   });
 }
 

@@ -25,7 +25,10 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
   void add(SequenceSpec spec);
   void remove(int32_t id);
   void forget(int64_t session);
+  // One or more results follow: the last of them says that no more come by themselves. Anything else that is
+  // queued, `interrupt` too, makes the step in flight the last.
   void step(std::unique_ptr<StepPlan> plan);
+  void interrupt();
   void check();
   void close();
   void ref(Napi::Env env);
@@ -37,6 +40,8 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
 
   EngineThread() = default;
   void open(EngineOptions options);
+  StepResult step_now(const StepPlan& plan);
+  void publish(StepResult result);
   void emit(Event event);
   void emit_failure(const char* kind, std::string code, std::string message);
   void end();

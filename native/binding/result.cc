@@ -114,6 +114,9 @@ Napi::Object to_js(Napi::Env env, const StepResult& result) {
     object["errors"] = errors;
   }
   if (!result.unhealthy.empty()) object["unhealthy"] = result.unhealthy;
+  object["repeat"] = result.repeat;
+  object["gap"] = result.gap;
+  object["more"] = result.more;
   return object;
 }
 

@@ -65,6 +65,8 @@ struct StepPlan {
   std::vector<int32_t> draft_tokens;
   std::vector<int32_t> probe;  // sequences whose hit and need to report (those not started)
   bool demand = false;         // also report the union over the probed sequences
+  // Further steps that may follow with the same rows and no new plan while nothing happens (plan_run.h).
+  int32_t ahead = 0;
 };
 
 enum class OutcomeKind : int32_t {
@@ -99,6 +101,10 @@ struct StepResult {
   std::array<double, kPhases.size()> phases{};  // milliseconds; draft: choosing drafts and learning from them
   std::vector<StepError> errors;
   std::string unhealthy;  // not empty: the device failed, every later step fails too; why
+  // Set by run_plan:
+  int32_t repeat = 0;  // how many steps with this plan came before
+  double gap = 0;      // milliseconds between the end of the step before and the begin of this; 0: the first
+  bool more = false;   // a further step with this plan has begun: another result comes by itself
 };
 
 }  // namespace agentinfer

@@ -36,8 +36,7 @@ void Worker::stop() {
 // some tens of microseconds sooner. Yielding leaves the core to whoever else wants it.
 void Worker::linger() const {
   const auto until = std::chrono::steady_clock::now() + kLinger;
-  while (!wanted_.load(std::memory_order_acquire) && std::chrono::steady_clock::now() < until)
-    std::this_thread::yield();
+  while (!wanted() && std::chrono::steady_clock::now() < until) std::this_thread::yield();
 }
 
 void Worker::run() {

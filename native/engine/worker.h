@@ -18,6 +18,8 @@ class Worker {
 
   // Queues a job; false (and the job is dropped) after stop(). Jobs must not throw. Any thread.
   bool submit(std::function<void()> job);
+  // Whether jobs wait behind the one that runs, or it is to stop. Any thread; of use to the job itself.
+  bool wanted() const { return wanted_.load(std::memory_order_acquire); }
   // Refuses further jobs, waits for the queued ones, joins. Idempotent.
   void stop();
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -15,6 +16,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "check.h"
 #include "engine/engine.h"
+#include "engine/plan_run.h"
 #include "model/checkpoint.h"
 #include "model/decoder.h"
 #include "model/tensor_names.h"
@@ -73,13 +75,9 @@ struct Stepped {
   StepResult result;
 };
 
-inline Stepped step(Engine& engine, const std::vector<std::array<int, 3>>& rows,
-                    std::vector<int32_t> preempt = {}) {
-  StepPlan plan;
-  for (const auto& row : rows) plan.rows.insert(plan.rows.end(), row.begin(), row.end());
-  plan.preempt = std::move(preempt);
+inline Stepped stepped_of(StepResult result) {
   Stepped stepped;
-  stepped.result = engine.step(plan);
+  stepped.result = std::move(result);
   size_t token = 0;
   const auto& all = stepped.result.outcomes;
   for (size_t i = 0; i < all.size(); i += kOutcome.size()) {
@@ -88,8 +86,34 @@ inline Stepped step(Engine& engine, const std::vector<std::array<int, 3>>& rows,
     for (int e = 0; e < f[3]; ++e) stepped.tokens[f[0]].push_back(stepped.result.tokens[token++]);
   }
   CHECK_EQ(token, stepped.result.tokens.size());
+  return stepped;
+}
+
+inline StepPlan plan_of(const std::vector<std::array<int, 3>>& rows, std::vector<int32_t> preempt = {}) {
+  StepPlan plan;
+  for (const auto& row : rows) plan.rows.insert(plan.rows.end(), row.begin(), row.end());
+  plan.preempt = std::move(preempt);
+  return plan;
+}
+
+inline Stepped step(Engine& engine, const std::vector<std::array<int, 3>>& rows,
+                    std::vector<int32_t> preempt = {}) {
+  Stepped stepped = stepped_of(engine.step(plan_of(rows, std::move(preempt))));
   engine.check();
   return stepped;
+}
+
+// The plan as often as it holds, until the thread is wanted.
+inline std::vector<Stepped> run_plan(Engine& engine, StepPlan plan, const std::function<bool()>& wanted) {
+  std::vector<Stepped> steps;
+  agentinfer::run_plan(std::move(plan), {.step = [&](const StepPlan& next) { return engine.step(next); },
+                                         .publish =
+                                             [&](StepResult result) {
+                                               steps.push_back(stepped_of(std::move(result)));
+                                               engine.check();
+                                             },
+                                         .wanted = wanted});
+  return steps;
 }
 
 inline SequenceSpec spec(int id, std::vector<int32_t> tokens, int max_tokens, uint64_t seed,

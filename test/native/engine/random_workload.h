@@ -106,20 +106,27 @@ inline int run_together(Engine& engine, const Requests& requests, const Outputs&
       aborted.insert(id);
     }
     pace.between(live, round);
-    const Stepped stepped = step(engine, rows, preempt);
-    for (const StepError& error : stepped.result.errors) check::report(error.code.c_str(), 0, error.message);
-    CHECK(stepped.result.notices.empty());
-    for (const auto& [id, outcome] : stepped.outcomes) {
-      accepted += outcome.accepted;
-      CHECK(outcome.kind != OutcomeKind::kFailed);
-      if (const auto found = stepped.tokens.find(id); found != stepped.tokens.end())
-        got[id].insert(got[id].end(), found->second.begin(), found->second.end());
-      if (outcome.finish == 0 && outcome.kind != OutcomeKind::kFailed) continue;
-      live.erase(id);
-      ended.insert(id);
+    StepPlan plan = plan_of(rows, preempt);
+    plan.now = round;
+    plan.ahead = static_cast<int32_t>(random() % 2 * (random() % 5));
+    const std::vector<Stepped> steps = run_plan(engine, std::move(plan), [&] { return random() % 4 == 0; });
+    for (const Stepped& stepped : steps) {
+      for (const StepError& error : stepped.result.errors)
+        check::report(error.code.c_str(), 0, error.message);
+      CHECK(stepped.result.notices.empty());
+      for (const auto& [id, outcome] : stepped.outcomes) {
+        accepted += outcome.accepted;
+        CHECK(outcome.kind != OutcomeKind::kFailed);
+        if (const auto found = stepped.tokens.find(id); found != stepped.tokens.end())
+          got[id].insert(got[id].end(), found->second.begin(), found->second.end());
+        if (outcome.finish == 0 && outcome.kind != OutcomeKind::kFailed) continue;
+        live.erase(id);
+        ended.insert(id);
+      }
     }
     // Nobody found room: somebody has to give it.
-    if (!rows.empty() && std::all_of(stepped.outcomes.begin(), stepped.outcomes.end(), [](const auto& entry) {
+    const auto& last = steps.back().outcomes;
+    if (!rows.empty() && std::all_of(last.begin(), last.end(), [](const auto& entry) {
           return entry.second.kind == OutcomeKind::kDeferred;
         }))
       step(engine, {}, {live.begin(), std::prev(live.end())});
