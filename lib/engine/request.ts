@@ -220,10 +220,18 @@ export class Request {
     else if (end > begin) this.#first(now)
     // A stop id ends the output and is not part of it.
     const stop = emission.finish === Finish.stop
-    const shown = emission.tokens.subarray(begin, stop ? end - 1 : end)
+    const shownEnd = stop ? end - 1 : end
     if (stop) this.#endToken = emission.tokens[end - 1]
-    for (const token of shown) this.#tokens.push(token)
-    let { text, stopped } = this.init.stopText.push(this.init.detokenizer.push(this.#readable(shown)))
+    const tokens: number[] = []
+    let text = ''
+    for (let i = begin; i < shownEnd; ++i) {
+      const token = emission.tokens[i]!
+      tokens.push(token)
+      this.#tokens.push(token)
+      if (token < this.init.pieces) text += this.init.detokenizer.push(token)
+    }
+    let stopped = false
+    if (this.init.stopText.active) ({ text, stopped } = this.init.stopText.push(text))
     if (!stopped && emission.finish !== Finish.none) {
       const rest = this.init.stopText.push(this.init.detokenizer.flush())
       text += rest.text
@@ -231,9 +239,8 @@ export class Request {
       if (!stopped) text += this.init.stopText.flush()
     }
     this.#text += text
-    if (text !== '' || shown.length > 0) {
-      const logprobs = emission.logprobs?.slice(0, shown.length)
-      const tokens = shown.length === 1 ? [shown[0]!] : Array.from(shown)
+    if (text !== '' || tokens.length > 0) {
+      const logprobs = emission.logprobs?.slice(0, tokens.length)
       this.init.stream.push(logprobs === undefined ? { text, tokens } : { text, tokens, logprobs })
     }
     if (stopped || emission.finish === Finish.stop) this.finish('stop', now)
@@ -249,11 +256,6 @@ export class Request {
       prefill: now - this.#startedAt,
       cachedTokens: this.cachedTokens,
     }))
-  }
-
-  #readable(tokens: Int32Array): Int32Array {
-    const { pieces } = this.init
-    return tokens.every((id) => id < pieces) ? tokens : tokens.filter((id) => id < pieces)
   }
 
   finish(finishReason: FinishReason, now: number): void {

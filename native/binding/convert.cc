@@ -23,13 +23,6 @@ auto copy_of(const Napi::Value& value, napi_typedarray_type type, const char* wh
   return std::vector<Element>(array.Data(), array.Data() + array.ElementLength());
 }
 
-template <typename Array, typename Element>
-Array to_array(Napi::Env env, const Element* data, size_t size) {
-  Array array = Array::New(env, size);
-  std::copy_n(data, size, array.Data());
-  return array;
-}
-
 }  // namespace
 
 Napi::Error to_js_error(Napi::Env env, std::string_view code, const std::string& message) {
@@ -96,13 +89,9 @@ std::string utf8(const Napi::Value& value, const char* what) {
 }
 
 Napi::Int32Array to_int32_array(Napi::Env env, const int32_t* data, size_t size) {
-  return to_array<Napi::Int32Array>(env, data, size);
-}
-Napi::Float32Array to_float32_array(Napi::Env env, const float* data, size_t size) {
-  return to_array<Napi::Float32Array>(env, data, size);
-}
-Napi::Float64Array to_float64_array(Napi::Env env, const double* data, size_t size) {
-  return to_array<Napi::Float64Array>(env, data, size);
+  Napi::Int32Array array = Napi::Int32Array::New(env, size);
+  std::copy_n(data, size, array.Data());
+  return array;
 }
 
 }  // namespace agentinfer

@@ -44,9 +44,7 @@ std::vector<double> float64_array_field(const Napi::Object& object, const char* 
 std::vector<int32_t> int32_array(const Napi::Value& value, const char* what);
 std::string utf8(const Napi::Value& value, const char* what);
 
-// Copies (JavaScript owns the result; some hosts forbid external memory).
+// A copy (JavaScript owns the result; some hosts forbid external memory).
 Napi::Int32Array to_int32_array(Napi::Env env, const int32_t* data, size_t size);
-Napi::Float32Array to_float32_array(Napi::Env env, const float* data, size_t size);
-Napi::Float64Array to_float64_array(Napi::Env env, const double* data, size_t size);
 
 }  // namespace agentinfer

@@ -1,5 +1,9 @@
 #include "binding/result.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <type_traits>
+
 #include "binding/convert.h"
 
 namespace agentinfer {
@@ -15,6 +19,30 @@ Napi::Array names(Napi::Env env, const Names& list) {
 Napi::Value ints(Napi::Env env, const std::vector<int32_t>& values) {
   return to_int32_array(env, values.data(), values.size());
 }
+
+// The arrays of one result lie in one buffer: taking memory for each costs more than filling it.
+class Pack {
+ public:
+  // `bytes`: of all arrays to come.
+  Pack(Napi::Env env, size_t bytes) : env_(env), buffer_(Napi::ArrayBuffer::New(env, bytes)) {}
+
+  // REQUIRES: arrays of larger elements come first.
+  template <typename Array, typename Values>
+  Array copy(const Values& values) {
+    const size_t bytes = values.size() * sizeof(values[0]);
+    std::copy_n(values.data(), values.size(),
+                reinterpret_cast<std::remove_cvref_t<decltype(values[0])>*>(
+                    static_cast<std::byte*>(buffer_.Data()) + used_));
+    Array array = Array::New(env_, values.size(), buffer_, used_);
+    used_ += bytes;
+    return array;
+  }
+
+ private:
+  Napi::Env env_;
+  Napi::ArrayBuffer buffer_;
+  size_t used_ = 0;
+};
 
 double number(size_t value) {
   return static_cast<double>(value);
@@ -91,21 +119,25 @@ Napi::Object to_js(Napi::Env env, const ModelConfig& config) {
 
 Napi::Object to_js(Napi::Env env, const StepResult& result) {
   Napi::Object object = Napi::Object::New(env);
-  object["outcomes"] = ints(env, result.outcomes);
-  object["tokens"] = ints(env, result.tokens);
-  object["probes"] = ints(env, result.probes);
-  object["misses"] = ints(env, result.misses);
-  object["pool"] = to_int32_array(env, result.pool.data(), result.pool.size());
-  object["demand"] = to_int32_array(env, result.demand.data(), result.demand.size());
-  object["phases"] = to_float64_array(env, result.phases.data(), result.phases.size());
-  object["drafts"] = ints(env, result.drafts);
-  object["draftMemory"] = to_float64_array(env, result.draft_memory.data(), result.draft_memory.size());
+  const auto bytes = [](const auto&... values) { return ((values.size() * sizeof(values[0])) + ...); };
+  Pack pack(env, bytes(result.phases, result.draft_memory, result.outcomes, result.tokens, result.probes,
+                       result.misses, result.pool, result.demand, result.drafts, result.logprobs,
+                       result.top_counts, result.top_ids, result.top_logprobs));
+  object["phases"] = pack.copy<Napi::Float64Array>(result.phases);
+  object["draftMemory"] = pack.copy<Napi::Float64Array>(result.draft_memory);
+  object["outcomes"] = pack.copy<Napi::Int32Array>(result.outcomes);
+  object["tokens"] = pack.copy<Napi::Int32Array>(result.tokens);
+  object["probes"] = pack.copy<Napi::Int32Array>(result.probes);
+  object["misses"] = pack.copy<Napi::Int32Array>(result.misses);
+  object["pool"] = pack.copy<Napi::Int32Array>(result.pool);
+  object["demand"] = pack.copy<Napi::Int32Array>(result.demand);
+  object["drafts"] = pack.copy<Napi::Int32Array>(result.drafts);
   if (!result.notices.empty()) object["notices"] = names(env, result.notices);
   if (!result.logprobs.empty()) {
-    object["logprobs"] = to_float32_array(env, result.logprobs.data(), result.logprobs.size());
-    object["topCounts"] = ints(env, result.top_counts);
-    object["topIds"] = ints(env, result.top_ids);
-    object["topLogprobs"] = to_float32_array(env, result.top_logprobs.data(), result.top_logprobs.size());
+    object["logprobs"] = pack.copy<Napi::Float32Array>(result.logprobs);
+    object["topCounts"] = pack.copy<Napi::Int32Array>(result.top_counts);
+    object["topIds"] = pack.copy<Napi::Int32Array>(result.top_ids);
+    object["topLogprobs"] = pack.copy<Napi::Float32Array>(result.top_logprobs);
   }
   if (!result.errors.empty()) {
     Napi::Array errors = Napi::Array::New(env, result.errors.size());

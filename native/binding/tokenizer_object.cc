@@ -173,8 +173,9 @@ DetokenizerObject::DetokenizerObject(const Napi::CallbackInfo& info)
 
 Napi::Value DetokenizerObject::push(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
+    if (!info[0].IsNumber()) fail(ErrorCode::kInvalidArgument, "id: expected a number");
     std::string text;
-    for (int32_t id : int32_array(info[0], "ids")) detokenizer_->push(id, text);
+    detokenizer_->push(info[0].As<Napi::Number>().Int32Value(), text);
     return Napi::String::New(info.Env(), text);
   });
 }

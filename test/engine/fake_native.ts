@@ -87,7 +87,7 @@ export interface Made {
 export function makeRequest(id: number, { stop = [] as readonly string[], promptTokens = 1, maxTokens = 1000 } = {}): Made {
   // Its constructor is nobody's but the engine's, so its type is not told.
   const stream = new (GenerationStream as unknown as new (onAbandon: () => void) => GenerationStream)(() => undefined)
-  const text = (ids: Int32Array): string => String.fromCodePoint(...Array.from(ids, (one) => 97 + one))
+  const text = (token: number): string => String.fromCodePoint(97 + token)
   const request = new Request({
     id, engine: 'fake', tokens: Int32Array.from({ length: promptTokens }, (_, i) => i), maxTokens, priority: 0, tenant: '', salt: 0,
     sampling: {
