@@ -56,12 +56,16 @@ export function recordedTrace(file: string): Trace {
   return { question: query?.text ?? '', turns: [...raws.values()], values }
 }
 
+/** How long a tool takes: milliseconds, or until something has happened. */
+export type Latency = number | (() => Promise<unknown>)
+
 /** Tools that give what the trace says, whatever they are asked. */
-export function toolsOf(trace: Trace, latency: number): Tool[] {
+export function toolsOf(trace: Trace, latency: Latency): Tool[] {
   let next = 0
   const give = async (): Promise<unknown> => {
     const value = trace.values[next++] ?? 'nothing'
-    if (latency > 0) await new Promise((resolve) => setTimeout(resolve, latency))
+    if (typeof latency === 'function') await latency()
+    else if (latency > 0) await new Promise((resolve) => setTimeout(resolve, latency))
     return value
   }
   const parameters = z.looseObject({})
@@ -88,7 +92,7 @@ export interface Measured {
   readonly events: readonly AgentEvent[]
 }
 
-export async function runTrace(trace: Trace, engines: Partial<Engines>, latency: number, more: Partial<AgentOptions>): Promise<Measured> {
+export async function runTrace(trace: Trace, engines: Partial<Engines>, latency: Latency, more: Partial<AgentOptions>): Promise<Measured> {
   const script = new Script(trace.turns)
   const models = {
     ...(engines.small && { small: forcedEngine(engines.small, script) }),

@@ -1,8 +1,14 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+
 /** What a case's engines run on: its `--device`, which case_process puts into the environment, for processes of the case's own too. */
 export const device = process.env['AGENTINFER_BENCH_DEVICE'] ?? 'cpu'
 
 /** Limits of this machine, peers and targets are the CPU's; so are blocks of a size of one's own. */
 export const onCpu = !device.startsWith('npu:')
+
+/** The NPUs are those of test/ascend-emulator: what is measured on them is marked so. */
+export const emulated = !onCpu && ['ASCEND_HOME_PATH', 'ASCEND_TOOLKIT_HOME'].some((name) => existsSync(path.join(process.env[name] ?? '', 'emulator.env')))
 
 export const deviceOption = { device: { type: 'string', default: 'cpu' } } as const
 

@@ -98,6 +98,12 @@ function tokenizerFolder(): string {
   return existsSync(copied) ? copied : fileURLToPath(new URL('../test/fixtures/checkpoints/pangu', import.meta.url))
 }
 
+/** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` for a name that is none. */
+export function shapeName(name: string): ModelShapeName {
+  if (name in modelShapes) return name as ModelShapeName
+  throw new AgentInferError('ERR_INVALID_ARGUMENT', `shape '${name}': expected one of ${Object.keys(modelShapes).join(', ')}`)
+}
+
 /** A checkpoint's folder: that of a shape by its name, or the folder itself. */
 export function modelFolder(model: string): string {
   if (model in modelShapes) return shapedModel(model as ModelShapeName)

@@ -10,8 +10,8 @@ import { Engine, measureLimits } from 'agentinfer'
 import type { MachineLimits } from 'agentinfer'
 
 import { device, deviceOption, onCpu } from '../device.js'
-import { flopsPerPrefillToken, modelShapes, shapedModel, weightBytesPerToken } from '../model_shapes.js'
-import type { ModelShape } from '../model_shapes.js'
+import { flopsPerPrefillToken, modelShapes, shapeName, shapedModel, weightBytesPerToken } from '../model_shapes.js'
+import type { ModelShape, ModelShapeName } from '../model_shapes.js'
 import { ggufModel } from '../peer/gguf.js'
 import { LlamaPeer, peerInstalled } from '../peer/llama.js'
 import { median } from '../report.js'
@@ -21,12 +21,22 @@ import type { OpeningFigures } from '../opening_process.js'
 export const description = 'decode, prefill, opening, memory and tokenising of one engine, beside the limits of the machine and node-llama-cpp'
 export const options = {
   ...deviceOption,
+  /** Random weights of this size; the targets are those of 0.5b. */
+  shape: { type: 'string', default: '0.5b' },
   rounds: { type: 'string', default: '7' },
   threads: { type: 'string', default: '2' },
   'no-peer': { type: 'boolean', default: false },
 } as const
 
-const shape: ModelShape = modelShapes['0.5b']
+/** What is measured, and with how many threads. */
+interface Subject {
+  readonly name: ModelShapeName
+  readonly shape: ModelShape
+  readonly threads: number
+}
+
+/** Below every shape's vocabulary. */
+const ids = 8000
 const prefillTokens = 512
 const decodeTokens = 24
 const batch = 8
@@ -38,7 +48,7 @@ let promptSeed = 1
 function randomTokens(count: number): number[] {
   return Array.from({ length: count }, () => {
     promptSeed = (Math.imul(promptSeed, 1664525) + 1013904223) >>> 0
-    return 10 + (promptSeed >>> 8) % (shape.vocabSize - 10)
+    return 10 + (promptSeed >>> 8) % (ids - 10)
   })
 }
 
@@ -71,11 +81,11 @@ interface Samples {
   readonly peerBatch: number[]
 }
 
-async function roundsOf(report: Report, weights: Weights, rounds: number, threads: number, withPeer: boolean): Promise<Samples> {
+async function roundsOf(report: Report, { name, threads }: Subject, weights: Weights, rounds: number, withPeer: boolean): Promise<Samples> {
   const samples: Samples = { limits: [], prefill: [], one: [], verify: [], batch: [], peerPrefill: [], peerDecode: [], peerBatch: [] }
-  const engine = await Engine.open({ model: shapedModel('0.5b'), device, weights, threads, maxContext: 1024, kvTokens: 16384 })
+  const engine = await Engine.open({ model: shapedModel(name), device, weights, threads, maxContext: 1024, kvTokens: 16384 })
   const peer = withPeer
-    ? await LlamaPeer.start({ gguf: ggufModel('0.5b', weights === 'bf16' ? 'bf16' : 'q8_0'), threads, contextTokens: 1024, sequences: batch })
+    ? await LlamaPeer.start({ gguf: ggufModel(name, weights === 'bf16' ? 'bf16' : 'q8_0'), threads, contextTokens: 1024, sequences: batch })
     : undefined
   // The first round warms up and is thrown away.
   for (let round = -1; round < rounds; round++) {
@@ -98,7 +108,7 @@ async function roundsOf(report: Report, weights: Weights, rounds: number, thread
 }
 
 /** Of decoding one token; int8 keeps the head at 16 bit. */
-function bytesPerToken(weights: Weights): number {
+function bytesPerToken(shape: ModelShape, weights: Weights): number {
   const head = 2 * shape.hiddenSize * shape.vocabSize
   const all = weightBytesPerToken(shape)
   return weights === 'bf16' ? all : (all - head) / 2 + head
@@ -110,18 +120,18 @@ const targets = {
 } as const
 
 /** Of decoding and of prefill. An NPU's limits are not measured here. */
-function cpuLimits(weights: Weights, limits: readonly MachineLimits[]): [Partial<Row>, Partial<Row>] {
+function cpuLimits({ name, shape }: Subject, weights: Weights, limits: readonly MachineLimits[]): [Partial<Row>, Partial<Row>] {
   if (limits.length === 0) return [{}, {}]
-  const decode = median(limits.map((limit) => limit.readBytesPerSecond)) / bytesPerToken(weights)
+  const decode = median(limits.map((limit) => limit.readBytesPerSecond)) / bytesPerToken(shape, weights)
   const operations = median(limits.map((limit) => (weights === 'bf16' ? limit.flopsPerSecond : limit.int8OpsPerSecond)))
   return [
     { limit: decode, target: 0.9 * decode },
-    { limit: operations / flopsPerPrefillToken(shape), target: targets[weights].prefill },
+    { limit: operations / flopsPerPrefillToken(shape), ...(name === '0.5b' && { target: targets[weights].prefill }) },
   ]
 }
 
-function addRows(report: Report, weights: Weights, samples: Samples): void {
-  const [decodeLimits, prefillLimits] = cpuLimits(weights, samples.limits)
+function addRows(report: Report, subject: Subject, weights: Weights, samples: Samples): void {
+  const [decodeLimits, prefillLimits] = cpuLimits(subject, weights, samples.limits)
   const perSecond = (rows: number, steps: readonly number[]): number[] => steps.map((ms) => (1000 * rows) / ms)
   const unit = 'tok/s'
   report.addSamples({ name: `${weights} decode, 1 sequence`, unit, ...decodeLimits }, perSecond(1, samples.one))
@@ -143,21 +153,22 @@ function addRows(report: Report, weights: Weights, samples: Samples): void {
   report.addSamples({ name: `${peer} decode, ${batch} sequences`, unit }, samples.peerBatch)
 }
 
-function opening(threads: number): Promise<OpeningFigures> {
-  const child = fork(fileURLToPath(new URL('../opening_process.js', import.meta.url)), [shapedModel('0.5b'), String(threads)])
+function opening({ name, threads }: Subject): Promise<OpeningFigures> {
+  const child = fork(fileURLToPath(new URL('../opening_process.js', import.meta.url)), [shapedModel(name), String(threads)])
   return new Promise((resolve, reject) => {
     child.once('message', (figures) => resolve(figures as OpeningFigures))
     child.once('exit', (code) => reject(new Error(`the process that opens a model ended with code ${code}`)))
   })
 }
 
-async function addOpening(report: Report, threads: number, rounds: number): Promise<void> {
+async function addOpening(report: Report, subject: Subject, rounds: number): Promise<void> {
   report.progress('opening')
-  await opening(threads) // the file cache is warm from here on
+  await opening(subject) // the file cache is warm from here on
   const figures: OpeningFigures[] = []
-  for (let i = 0; i < rounds; i++) figures.push(await opening(threads))
+  for (let i = 0; i < rounds; i++) figures.push(await opening(subject))
+  const gigabytes = (weightBytesPerToken(subject.shape) + 2 * subject.shape.hiddenSize * subject.shape.vocabSize) / 1e9
   report.addSamples(
-    { name: 'opening 1 GB of bf16, to the first token', unit: 's', target: 1.5, better: 'lower' },
+    { name: `opening ${gigabytes.toPrecision(1)} GB of bf16, to the first token`, unit: 's', target: 1.5, better: 'lower' },
     figures.map((one) => one.firstTokenSeconds),
   )
   report.addSamples(
@@ -179,9 +190,9 @@ async function delayDuring(work: () => Promise<unknown>): Promise<number> {
   return Math.max(0, histogram.percentile(99) / 1e6 - 1)
 }
 
-async function addText(report: Report, threads: number, rounds: number): Promise<void> {
+async function addText(report: Report, { name, threads }: Subject, rounds: number): Promise<void> {
   report.progress('tokenising')
-  const engine = await Engine.open({ model: shapedModel('0.5b'), device, threads, maxContext: 1024, kvTokens: 8192 })
+  const engine = await Engine.open({ model: shapedModel(name), device, threads, maxContext: 1024, kvTokens: 8192 })
   const sentences = ['The agent reads a page and notes what it found. ', '搜索结果里有三条相关的记录，最后一条最新。', 'function open(url: string) { return fetch(url) }\n']
   let text = ''
   for (let i = 0; Buffer.byteLength(text) < 8e6; i++) text += (sentences[i % 3]! + i).repeat(200)
@@ -209,14 +220,15 @@ async function addLimits(report: Report, threads: number): Promise<void> {
   report.add({ name: 'limit: int8 arithmetic', value: int8OpsPerSecond / 1e9, unit: 'GOP/s' })
 }
 
-export async function run(report: Report, values: { rounds: string; threads: string; 'no-peer': boolean }): Promise<void> {
+export async function run(report: Report, values: { shape: string; rounds: string; threads: string; 'no-peer': boolean }): Promise<void> {
   const rounds = Number(values.rounds)
-  const threads = Number(values.threads)
+  const name = shapeName(values.shape)
+  const subject: Subject = { name, shape: modelShapes[name], threads: Number(values.threads) }
   const withPeer = onCpu && !values['no-peer'] && peerInstalled()
   if (onCpu && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
   for (const weights of ['bf16', 'int8'] as const)
-    addRows(report, weights, await roundsOf(report, weights, rounds, threads, withPeer))
-  if (onCpu) await addLimits(report, threads)
-  await addOpening(report, threads, Math.min(rounds, 5))
-  await addText(report, threads, Math.min(rounds, 5))
+    addRows(report, subject, weights, await roundsOf(report, subject, weights, rounds, withPeer))
+  if (onCpu) await addLimits(report, subject.threads)
+  await addOpening(report, subject, Math.min(rounds, 5))
+  await addText(report, subject, Math.min(rounds, 5))
 }

@@ -7,8 +7,7 @@ import { Engine } from 'agentinfer'
 
 import { agentTraces } from '../draft/trace.js'
 import type { AgentTrace } from '../draft/trace.js'
-import { modelShapes, shapedModel } from '../model_shapes.js'
-import type { ModelShapeName } from '../model_shapes.js'
+import { modelShapes, shapeName, shapedModel } from '../model_shapes.js'
 import { ggufModel } from '../peer/gguf.js'
 import { LlamaPeer, peerInstalled } from '../peer/llama.js'
 import { Random } from '../random.js'
@@ -93,7 +92,7 @@ async function replay(engine: Engine, traces: readonly AgentTrace[], round: numb
 
 export async function run(report: Report, values: Values): Promise<void> {
   if (!peerInstalled()) throw new Error('node-llama-cpp is not installed: npm --prefix bench/peer ci --ignore-scripts')
-  const shape = values.shape as ModelShapeName
+  const shape = shapeName(values.shape)
   const [rounds, threads, turns] = [Number(values.rounds), Number(values.threads), Number(values.turns)]
   const { vocabSize } = modelShapes[shape]
   const [said, observed] = [Number(values.said), Number(values.observed)]

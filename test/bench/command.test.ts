@@ -10,6 +10,7 @@ import { chromium } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import type { BenchDocument } from '../../bench/document.js'
+import { emulatorBuilt, environment as emulator } from '../boundary/emulator.js'
 import { checkpoint } from '../fixtures/paths.js'
 
 const main = path.join(import.meta.dirname, '../../dist/esm/cli/main.js')
@@ -72,6 +73,18 @@ test('latency and throughput set their figures beside the limit of the device', 
   }
 })
 
+test.skipIf(!emulatorBuilt)('what is measured on the emulator says so, and stands beside no limit', async () => {
+  const flags = ['--rounds', '1', '--output', '4', '--input', '16', '--sequences', '1', '--json', 'emulated.json']
+  const made = await promisify(execFile)(process.execPath, [main, 'bench', 'throughput', '--device', 'npu:0', '--model', checkpoint('pangu-npu'), ...flags], {
+    cwd: folder, env: { ...process.env, ...emulator() },
+  })
+  expect(made.stderr).toBe('')
+  const { rows, about } = JSON.parse(readFileSync(path.join(folder, 'emulated.json'), 'utf8')) as BenchDocument
+  expect(about['emulated']).toBe(true)
+  expect(rows.length).toBeGreaterThan(2)
+  for (const { note, limit, target } of rows) expect({ note, limit, target }).toEqual({ note: 'on an emulator: says nothing about an NPU' })
+})
+
 test('what is wrong is said, with the cases there are', async () => {
   const unknown = await bench('speed')
   expect(unknown.code).toBe(2)
@@ -85,6 +98,7 @@ test('what is wrong is said, with the cases there are', async () => {
   expect(option.code).toBe(1)
   expect(option.stderr).toContain('nonsense')
   for (const rounds of ['x', '0']) expect((await bench('throughput', '--rounds', rounds)).stderr).toBe(`--rounds: expected a number like 5, got '${rounds}'\n`)
+  expect((await bench('engine', '--shape', 'huge')).stderr).toMatch(/^ERR_INVALID_ARGUMENT: shape 'huge': expected one of 0.5b/)
   const model = await bench('throughput', '--model', '/nowhere')
   expect(model.code).toBe(1)
   expect(model.stderr).toMatch(/^ERR_INVALID_ARGUMENT: model '\/nowhere': expected[^]*throughput ended with code 1\n$/)

@@ -10,7 +10,7 @@ export function installation(name = 'toolkit'): string {
 }
 
 /** Without it the tests on an NPU are skipped, except in CI, where that would hide them. */
-export const emulatorBuilt = existsSync(installation()) || (process.env['CI'] !== undefined && process.platform === 'linux')
+export const emulatorBuilt = existsSync(path.join(installation(), 'lib64/libascendcl.so')) || (process.env['CI'] !== undefined && process.platform === 'linux')
 
 /** What set_env.sh of an installation does; the addon looks there when it first needs an NPU. */
 export function environment(name = 'toolkit'): Record<string, string> {
