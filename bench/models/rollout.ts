@@ -10,7 +10,7 @@ import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 
 import { Agent, Engine } from 'agentinfer'
-import type { RouteName } from 'agentinfer'
+import type { AgentCollabOptions, RouteName } from 'agentinfer'
 
 import { instructions, worldPrompts } from '../research-world/format.js'
 import { runTasks, summarise } from '../research-world/measure.js'
@@ -24,6 +24,8 @@ const { values } = parseArgs({
     small: { type: 'string' },
     large: { type: 'string' },
     route: { type: 'string' },
+    /** Options of the collaboration, as JSON: `{"redoBelow": 0.8}`. */
+    collab: { type: 'string', default: '{}' },
     split: { type: 'string', default: 'tune' },
     seed: { type: 'string', default: '1' },
     count: { type: 'string', default: '60' },
@@ -59,7 +61,7 @@ function agentOf(task: Task): Agent {
     sampling: { temperature: 0 },
     turnTokens: 128,
     limits: { turns: Number(values.turns) },
-    ...(route !== undefined && { collab: { route } }),
+    ...(route !== undefined && { collab: { route, ...(JSON.parse(values.collab) as AgentCollabOptions) } }),
     ...(!values.compress && { compress: false as const }),
   })
 }

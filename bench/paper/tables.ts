@@ -64,11 +64,18 @@ function handOver(first: Which, count: number): Router<number> {
   return { name: `${first} ${count}`, wantsProgress: false, initial: () => decide(0), next: (done) => decide(done + 1) }
 }
 
+/**
+ * The small model begins; the large one writes what it was unsure of. The verdict costs as many tokens as a turn here, so it is asked for
+ * only where other signals make it doubtful. Chosen on the split `tune`.
+ */
+export const collab = { route: 'collab', planSteps: 0, redoBelow: 0.985, askFrom: 0.5 } as const
+
 /** Contexts here have hundreds of tokens where the paper's have thousands, so its threshold of 5000 is set in proportion. */
 const small = { minSaved: 64, memoryMin: 16, memoryMax: 96, usualTurns: 9 } as const
 const paperHistory = { ...small, rule: 'paper', threshold: 450 } as const
 const noFilter = { observations: false } as const
-const ours: AgentCompressOptions = { history: { ...small, rule: 'gate' } }
+/** Results of at most four lines have nothing worth leaving out: the filter has a row of its own. */
+const ours: AgentCompressOptions = { ...noFilter, history: { ...small, rule: 'gate' } }
 const compressed = (more: NonNullable<AgentCompressOptions['history']>): Parts => ({ compress: { ...noFilter, history: more } })
 const long = [0, 0, 0.25, 0.25, 0.25, 0.25]
 
@@ -84,7 +91,8 @@ const collabTable: Table = {
     { name: 'small, large planner', parts: { collab: { route: handOver('large', 2) } } },
     { name: 'large as seeker', parts: { collab: { route: handOver('small', 1) } } },
     { name: 'collab, paper', parts: { collab: { route: 'paper' } }, whose: 'paper' },
-    { name: 'collab, ours', parts: { collab: { route: 'collab' } }, whose: 'ours' },
+    { name: 'collab, verdicts alone', parts: { collab: { route: 'collab' } } },
+    { name: 'collab, ours', parts: { collab }, whose: 'ours' },
   ],
   columns: [accuracy, solution, rate, largeTurns, turns, written, processed],
 }
@@ -140,7 +148,7 @@ const speculationTable: Table = {
 }
 
 const four = {
-  collab: { collab: { route: 'collab' } },
+  collab: { collab },
   compress: { compress: ours },
   sched: { scheduler: ourSched },
   sam: { speculation: 'auto' },
@@ -150,8 +158,8 @@ const whole: Parts = { ...four.collab, ...four.compress, ...four.sched, ...four.
 function wholeTable(sessions: number): Table {
   return {
     number: 5, title: `The whole, ${sessions} agents`, source: 'Table 13',
-    about: 'Each engine has a pool for most of what the agents want, not for all. Rows with + add a part to the row above; rows with - are the whole without one.',
-    sessions, kvPerSession: 384, hops: defaultHops, base: 'large only, first come',
+    about: 'KV memory for about half of what sixteen agents want, the same for every row: two models share it. The pool of four holds all. Rows with + add a part to the row above; rows with - are the whole without one.',
+    sessions, kvPerSession: 192, hops: defaultHops, base: 'large only, first come',
     variants: [
       { name: 'large only, first come', parts: {} },
       { name: '+ Collab', parts: four.collab },

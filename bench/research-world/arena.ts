@@ -2,7 +2,7 @@
  * A pair of models, a scheduler, a pool of KV and a set of questions: what comes of it in figures. Every measurement opens engines of its
  * own, so nothing is cached when it begins, and warms nothing but the code.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -38,7 +38,7 @@ export interface Machine {
   readonly small: string
   readonly large: string
   readonly threads: number
-  /** Of each engine's pool. */
+  /** Memory for KV, as tokens of the large model. Two models share it: each gets room for as many tokens. */
   readonly kvTokens: number
   /** Of the tools' latencies: see tools.ts. */
   readonly timeScale: number
@@ -67,8 +67,23 @@ export interface Engines {
   close(): Promise<void>
 }
 
+/** Values of KV per token. */
+function kvWidth(model: string): number {
+  const config = JSON.parse(readFileSync(path.join(model, 'config.json'), 'utf8')) as Record<string, number>
+  const { hidden_size: width, num_attention_heads: heads, num_key_value_heads: kvHeads, num_hidden_layers: layers } = config
+  return (2 * layers! * kvHeads! * width!) / heads!
+}
+
+/** Tokens of each pool: the same memory whichever models there are. */
+function poolTokens({ small, large, kvTokens }: Machine, models: readonly string[]): number {
+  const width = models.reduce((sum, model) => sum + kvWidth(model), 0)
+  return Math.max(maxContext, Math.floor((kvTokens * kvWidth(models.includes(large) ? large : small)) / width))
+}
+
 export async function openEngines(machine: Machine, parts: Parts): Promise<Engines> {
   const route = parts.collab?.route ?? (parts.collab === undefined ? 'large' : 'collab')
+  const models = [...(route === 'large' ? [] : [machine.small]), ...(route === 'small' ? [] : [machine.large])]
+  const kvTokens = poolTokens(machine, models)
   const open = (model: string): Promise<Engine> => {
     const { scheduler = 'fcfs' } = parts
     return Engine.open({
@@ -76,7 +91,7 @@ export async function openEngines(machine: Machine, parts: Parts): Promise<Engin
       device: 'cpu',
       threads: machine.threads,
       maxContext,
-      kvTokens: machine.kvTokens,
+      kvTokens,
       blockSize: 16,
       speculation: parts.speculation ?? 'off',
       scheduler: typeof scheduler === 'function' ? scheduler() : scheduler,

@@ -44,8 +44,10 @@ export const worldPrompts = {
   memory: (facts: string): string => `===MEMORY===\n${facts}\n===END_MEMORY===`,
   nudge: 'Go on.',
   lastTurn: 'Answer now.',
+  gap: '',
   someResults: (ref: string, shown: number, all: number): string => `(${ref}: ${shown} of ${all})`,
-  cutText: (ref: string, shown: number, all: number): string => `(${ref}: ${shown} of ${all})`,
+  // They have not met cut pages: one that says nothing of it reads as a short one.
+  cutText: (): string => '',
 }
 
 /** The system turn, as the runtime makes it of `worldPrompts`. */

@@ -64,7 +64,8 @@ export async function runTask(agent: Agent, task: Task, signal?: AbortSignal): P
   }
   const usage = events.filter((event) => event.type === 'usage')
   const sum = (of: (event: (typeof usage)[number]) => number): number => usage.reduce((total, event) => total + of(event), 0)
-  const turns = events.filter((event) => event.type === 'turn')
+  // A turn that was written again counts once, as the model's that wrote it last.
+  const turns = [...new Map(events.flatMap((event) => (event.type === 'turn' ? [[event.turn, event.model]] : []))).values()]
   return {
     task,
     answer,
@@ -72,7 +73,7 @@ export async function runTask(agent: Agent, task: Task, signal?: AbortSignal): P
     end,
     seconds: (performance.now() - started) / 1000,
     turns: turns.length,
-    largeTurns: turns.filter(({ model }) => model === 'large').length,
+    largeTurns: turns.filter((model) => model === 'large').length,
     escalations: events.filter((event) => event.type === 'escalate' && event.to === 'large').length,
     calls: events.filter(({ type }) => type === 'tool-call').length,
     badCalls: events.filter((event) => event.type === 'observation' && !event.ok && badCall.test(event.text)).length,

@@ -3,6 +3,7 @@
  * made progress; the router decides; and whichever model may be needed soon reads along in the background, so that a change of model
  * finds its KV.
  */
+import { confidenceOf } from '../policy/route.js'
 import type { RouteDecision, Router, Which } from '../policy/route.js'
 import type { Side } from './compressor.js'
 import type { AgentEvent, UsageEvent, UsagePurpose } from './events.js'
@@ -10,7 +11,7 @@ import type { AgentResponse } from './host.js'
 import { checkProgress } from './progress.js'
 import type { AgentPrompts } from './prompt.js'
 import { SignalTracker } from './signals.js'
-import type { Step, Transcript } from './transcript.js'
+import type { NewStep, Step, Transcript } from './transcript.js'
 
 export interface CollabSettings {
   readonly route: Router
@@ -38,6 +39,9 @@ export interface CollabRecord {
   readonly state: { readonly state: unknown; readonly decision: RouteDecision }
 }
 
+/** Tokens of context that make it worth having another model write a turn. */
+const leastRoom = 256
+
 export class Collab {
   readonly #host: CollabHost
   readonly #tracker: SignalTracker
@@ -45,6 +49,8 @@ export class Collab {
   /** Models that have read ahead in the background since they last wrote. */
   readonly #warmed = new Set<Which>()
   #lastModel: Which | undefined
+  /** Of the turn that is being done; undefined: not asked for. */
+  #confidence: number | undefined
   /** Tokens that were new to every model, as the last one to write counts them. */
   #appended = 0
 
@@ -86,12 +92,29 @@ export class Collab {
     return from === undefined || from === side.which ? undefined : { from, warm, appended: this.#appended }
   }
 
-  /** The probability that the active model calls its last turn progress; undefined: not asked, no room, or neither word. */
-  async judge(): Promise<number | undefined> {
+  /** What the model just wrote: true when the other model is to write it again, and is the active one from now on. */
+  withdraws(steps: readonly NewStep[], logprobs: readonly number[]): boolean {
+    const { settings, sides } = this.#host
+    const { route } = settings
+    const window = route.confidenceWindow
+    this.#confidence = window === undefined ? undefined : confidenceOf(logprobs, window)
+    const reviewed = route.review?.(this.#route.state, this.#tracker.written(steps, this.#confidence))
+    const other = reviewed && sides.get(reviewed.decision.model)
+    if (reviewed === undefined || other === undefined || other === this.active) return false
+    // Both have about as much to read; a turn that is there is better than none.
+    if (other.engine.info.maxContext < this.active.thread.length + leastRoom) return false
+    this.#change(reviewed)
+    return true
+  }
+
+  /** The probability that the active model calls its last turn progress; undefined: not worth asking, no room, or neither word. */
+  async judge(steps: readonly Step[]): Promise<number | undefined> {
     const { settings, signal } = this.#host
+    const { route } = settings
     const side = this.active
     const room = side.engine.info.maxContext - side.thread.length
-    if (!settings.route.wantsProgress || room < 160 + settings.reasonTokens) return undefined
+    if (!route.wantsProgress || room < 160 + settings.reasonTokens) return undefined
+    if (route.asks?.(this.#route.state, this.#tracker.written(steps, this.#confidence)) === false) return undefined
     const { probability, reason, responses } = await checkProgress(side.thread.session.fork({ role: 'progress' }), {
       prompts: settings.prompts,
       reasonTokens: settings.reasonTokens,
@@ -106,8 +129,12 @@ export class Collab {
   /** After a turn and its observations. */
   decide(steps: readonly Step[], progress: number | undefined): void {
     const { route } = this.#host.settings
+    this.#change(route.next(this.#route.state, this.#tracker.turn(steps, progress, this.#confidence)))
+  }
+
+  #change(route: CollabRecord['state']): void {
     const { model: from } = this.#route.decision
-    this.#route = route.next(this.#route.state, this.#tracker.turn(steps, progress))
+    this.#route = route
     const { model: to, reason, stuck } = this.#route.decision
     if (to !== from) this.#host.emit({ type: 'escalate', turn: this.#host.turn(), from, to, reason, stuck })
   }

@@ -7,8 +7,8 @@ import type { ToolCall } from './transcript.js'
 /** Why a run ended. `silent`: neither a call nor an answer, again and again; `context`: no room left for another turn. */
 export type EndReason = 'answer' | LimitName | 'silent' | 'context' | 'abort'
 
-/** What a generation was for: a turn, a verdict on progress, a memory, or KV that will be needed. */
-export type UsagePurpose = 'turn' | 'progress' | 'distil' | 'warm' | 'precompute'
+/** What a generation was for: a turn, one that the other model wrote again, a verdict on progress, a memory, or KV that will be needed. */
+export type UsagePurpose = 'turn' | 'withdrawn' | 'progress' | 'distil' | 'warm' | 'precompute'
 
 /** What a generation cost. Tokens of the prompt: in all, found in the cache; milliseconds. */
 export interface UsageEvent {
@@ -37,6 +37,7 @@ export type CompressEvent = { readonly type: 'compress'; readonly turn: number }
 
 /** What the reader of a run gets. */
 export type AgentEvent =
+  /** Again for the same turn when the other model writes it again (`escalate` with the reason `doubt`): what was said in it is withdrawn. */
   | { readonly type: 'turn'; readonly turn: number; readonly model: Which }
   /** Pieces as they come. `retract`: the text shown so far in this turn was thinking. */
   | { readonly type: 'delta'; readonly turn: number; readonly channel: 'thinking' | 'text' | 'retract'; readonly text: string }

@@ -53,7 +53,7 @@ export function observe(outcome: ToolOutcome, context: ObserveContext): Observat
       notes.push(prompts.someResults(id, kept.length, results.length))
     }
   }
-  const cut = cutText(text, query, options.characters)
+  const cut = cutText(text, query, options.characters, prompts.gap)
   if (cut.omitted > 0) notes = [prompts.cutText(id, text.length - cut.omitted, text.length)]
-  return { text: [cut.text, ...notes].join('\n'), ref: id, ok: true, tool: tool.name }
+  return { text: [cut.text, ...notes.filter((note) => note !== '')].join('\n'), ref: id, ok: true, tool: tool.name }
 }

@@ -39,11 +39,17 @@ export async function checkProgress(fork: AgentSession, options: ProgressOptions
       reason = withoutMarkers(response.text).trim()
     }
     const lead = `${prompts.progressLead} ${reason}${reason === '' ? '' : ' '}${prompts.progressValue}`
-    const stream = fork.generate({ ...common, lead, maxTokens: 3, sampling: { temperature: 0, logprobs: 20 } })
-    const logprobs: TokenLogprob[] = []
-    for await (const delta of stream) logprobs.push(...(delta.logprobs ?? []))
-    responses.push(await stream.response)
-    return { probability: truth(logprobs, detokenize), reason, responses }
+    let probability: number | undefined
+    // The word nearly always stands where it is expected; a space or a quote may come first.
+    for (const maxTokens of [1, 3]) {
+      if (probability !== undefined) break
+      const stream = fork.generate({ ...common, lead, maxTokens, sampling: { temperature: 0, logprobs: 20 } })
+      const logprobs: TokenLogprob[] = []
+      for await (const delta of stream) logprobs.push(...(delta.logprobs ?? []))
+      responses.push(await stream.response)
+      probability = truth(logprobs, detokenize)
+    }
+    return { probability, reason, responses }
   } finally {
     fork.release()
   }

@@ -27,7 +27,9 @@ export interface AgentPrompts {
   /** User turns: when a turn brought neither a call nor an answer, and before the last turn there is. */
   nudge: string
   lastTurn: string
-  /** Notes at the end of an observation of which something was left out. */
+  /** Stands in an observation where a passage was left out. */
+  gap: string
+  /** Notes at the end of an observation of which something was left out; empty: none. */
   someResults(ref: string, shown: number, all: number): string
   /** Behind a text that was cut: where the rest is, and how much was shown, in characters. */
   cutText(ref: string, shown: number, all: number): string
@@ -63,6 +65,7 @@ export const defaultPrompts: AgentPrompts = {
     `===MEMORY===\n${facts}\nSources: ${sources.map(({ ref, call }) => `${ref} = ${call}`).join('; ')}\n===END_MEMORY===`,
   nudge: 'Go on: call a tool, or write the answer.',
   lastTurn: 'This is the last turn. Write the answer now, as well as it is known, without a call.',
+  gap: '[…]',
   someResults: (ref, shown, all) => `(${ref}: ${shown} of ${all} results; recall it for all)`,
   cutText: (ref, shown, all) => `(${ref}: ${shown} of ${all} characters; recall it for the rest)`,
 }

@@ -26,7 +26,8 @@ import { runCall } from './tools.js'
 import type { CallingRun, Tool, ToolOutcome } from './tools.js'
 import { describeCall, Transcript } from './transcript.js'
 import type { Step, StepOf, ToolCall } from './transcript.js'
-import { readTurn, stepsOf } from './turn.js'
+import { readTurn } from './turn.js'
+import type { TurnOutput } from './turn.js'
 
 /** Options of `agent.run`. */
 export interface RunOptions {
@@ -203,35 +204,62 @@ export class Run {
     return 'answer'
   }
 
-  /** One generation. Undefined: the context has no room for it. */
+  /** One turn. Undefined: the context has no room for it. */
   async #think(): Promise<readonly Step[] | undefined> {
     const started = performance.now()
-    const side = this.#collab.active
     this.#sayIfLast()
+    let side = this.#collab.active
     await this.#collab.read(side)
-    const room = side.engine.info.maxContext - side.thread.length - 16
-    if (room < Math.min(minimalTurn, this.#agent.turnTokens)) {
-      if (this.#turn === 0) throw noRoom(side)
-      return undefined
-    }
-    const turn = ++this.#turn
+    if (!this.#hasRoom(side)) return undefined
+    ++this.#turn
     this.#budget.turn()
-    this.#emit({ type: 'turn', turn, model: side.which })
-    const { sampling, turnTokens, markers } = this.#agent
-    const stream = side.thread.session.generate({
-      maxTokens: Math.max(1, Math.floor(Math.min(turnTokens, room, this.#budget.left(started).tokens))),
-      sampling: sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + turn },
-      priority: this.#agent.priority,
-      signal: this.#controller.signal,
-    })
-    const { parts, response } = await readTurn(stream, markers, turn, (event) => this.#emit(event))
-    const steps = stepsOf(parts, turn, side.which).map((step) => this.#transcript.add(step as never) as Step)
+    let output = await this.#write(side)
+    if (this.#collab.withdraws(output.steps, output.logprobs)) {
+      this.#used(side, 'withdrawn', output.response)
+      const { thread } = side
+      side.thread = thread.branch(this.#transcript.messages)
+      thread.release()
+      side = this.#collab.active
+      await this.#collab.read(side)
+      if (!this.#hasRoom(side)) return undefined
+      output = await this.#write(side)
+    }
+    const steps = output.steps.map((step) => this.#transcript.add(step as never) as Step)
     side.thread.adopt(this.#transcript.messages.at(-1)!)
-    this.#tellTurn(side, steps, response)
-    this.#turnStats.tokens += response.usage.completionTokens
+    this.#tellTurn(side, steps, output.response)
+    this.#turnStats.tokens += output.response.usage.completionTokens
     this.#turnStats.seconds += (performance.now() - started) / 1000
     ++this.#turnStats.count
     return steps
+  }
+
+  #roomOf({ engine, thread }: Side): number {
+    return engine.info.maxContext - thread.length - 16
+  }
+
+  #hasRoom(side: Side): boolean {
+    if (this.#roomOf(side) >= Math.min(minimalTurn, this.#agent.turnTokens)) return true
+    if (this.#turn === 0) throw noRoom(side)
+    return false
+  }
+
+  /** One generation. */
+  async #write(side: Side): Promise<TurnOutput> {
+    const turn = this.#turn
+    this.#emit({ type: 'turn', turn, model: side.which })
+    const { sampling, turnTokens, markers, route, priority } = this.#agent
+    const { tokens } = this.#budget.left(performance.now())
+    const stream = side.thread.session.generate({
+      maxTokens: Math.max(1, Math.floor(Math.min(turnTokens, this.#roomOf(side), tokens))),
+      sampling: {
+        ...sampling,
+        ...(sampling.seed !== undefined && { seed: sampling.seed + turn }),
+        ...(route.confidenceWindow !== undefined && { logprobs: sampling.logprobs ?? 0 }),
+      },
+      priority,
+      signal: this.#controller.signal,
+    })
+    return await readTurn(stream, { turn, model: side.which, markers, emit: (event) => this.#emit(event) })
   }
 
   #tellTurn(side: Side, steps: readonly Step[], response: AgentResponse): void {
@@ -247,7 +275,7 @@ export class Run {
     const turn = this.#turn
     for (const call of calls) this.#emit({ type: 'tool-call', turn, call })
     if (calls.length > 0) this.#announce(calls)
-    const verdict = this.#collab.judge()
+    const verdict = this.#collab.judge(steps)
     this.#collab.warm()
     this.#compressor?.catchUp()
     const [outcomes, progress] = await Promise.all([this.#runCalls(calls), verdict])

@@ -1,9 +1,9 @@
 /** What a step showed of its progress beside the model's own verdict: repeated calls, nothing new, errors. Made of the log alone. */
-import type { StepSignals } from '../policy/route.js'
+import type { StepSignals, WrittenSignals } from '../policy/route.js'
 import { grams, mentions, shareOf } from '../text/terms.js'
 import { isMalformed } from '../text/tool_calls.js'
 import { describeCall } from './transcript.js'
-import type { Step } from './transcript.js'
+import type { NewStep, Step } from './transcript.js'
 
 /** Calls that are compared with a new one. */
 const remembered = 50
@@ -20,23 +20,27 @@ export class SignalTracker {
     return tracker
   }
 
-  /** The signals of a turn: its steps and its observations. They are known from then on. */
-  turn(steps: readonly Step[], progress?: number): StepSignals {
+  /** The signals of a turn before its calls are made. */
+  written(steps: readonly NewStep[], confidence?: number): WrittenSignals {
     const acts = steps.flatMap((step) => (step.kind === 'act' ? step.calls : []))
-    const observations = steps.filter((step) => step.kind === 'observation')
     const likeness = acts.filter(({ call }) => !isMalformed(call)).map(({ call }) => this.#likeness(describeCall(call, 2000)))
+    const model = steps.find((step) => step.kind === 'think' || step.kind === 'act' || step.kind === 'answer')?.model ?? 'small'
+    return { model, repeated: likeness.length === 0 ? undefined : Math.min(...likeness), calls: acts.length, confidence }
+  }
+
+  /** The signals of a turn: its steps and its observations. They are known from then on. */
+  turn(steps: readonly Step[], progress?: number, confidence?: number): StepSignals {
+    const written = this.written(steps, confidence)
+    const observations = steps.filter((step) => step.kind === 'observation')
     const [sources, entities] = [this.#sources.size, this.#entities.size]
-    const model = steps.find((step) => step.kind === 'think' || step.kind === 'act')?.model ?? 'small'
     this.#learn(steps)
     return {
-      model,
+      ...written,
       progress,
-      repeated: likeness.length === 0 ? undefined : Math.min(...likeness),
       ...(observations.some(({ ok }) => ok) && {
         newSources: this.#sources.size - sources,
         newEntities: this.#entities.size - entities,
       }),
-      calls: acts.length,
       errors: observations.filter(({ ok }) => !ok).length,
     }
   }

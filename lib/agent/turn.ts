@@ -6,17 +6,20 @@ import type { AgentEvent } from './events.js'
 import type { AgentResponse, AgentStream } from './host.js'
 import type { NewStep, ToolCall } from './transcript.js'
 
+/** The turn as steps: thinking, calls, answer. */
+type TurnStep = Exclude<NewStep, { kind: 'system' | 'query' }>
+
 export interface TurnOutput {
-  readonly parts: readonly OutputPart[]
+  readonly steps: readonly TurnStep[]
   readonly response: AgentResponse
+  /** Log probability of each token, as far as they were asked for. */
+  readonly logprobs: readonly number[]
 }
 
 /** Reads the stream to its end; deltas are emitted as they come. */
 export async function readTurn(
   stream: AgentStream,
-  markers: OutputMarkers,
-  turn: number,
-  emit: (event: AgentEvent) => void,
+  { turn, model, markers, emit }: { turn: number; model: Which; markers: OutputMarkers; emit: (event: AgentEvent) => void },
 ): Promise<TurnOutput> {
   const parser = new OutputParser(markers)
   const tell = (events: readonly OutputEvent[]): void => {
@@ -25,17 +28,21 @@ export async function readTurn(
       else if (event.kind !== 'calls') emit({ type: 'delta', turn, channel: event.kind, text: event.text })
     }
   }
-  for await (const { text } of stream) tell(parser.push(text))
+  const logprobs: number[] = []
+  for await (const delta of stream) {
+    tell(parser.push(delta.text))
+    for (const { logprob } of delta.logprobs ?? []) logprobs.push(logprob)
+  }
   const response = await stream.response
   tell(parser.finish(response.finishReason === 'length'))
-  return { parts: parser.parts, response }
+  return { steps: stepsOf(parser.parts, turn, model), response, logprobs }
 }
 
 /** The steps of a turn. Text is the answer when there is no call, and part of the thinking when there is one. */
-export function stepsOf(parts: readonly OutputPart[], turn: number, model: Which): Exclude<NewStep, { kind: 'system' | 'query' }>[] {
+export function stepsOf(parts: readonly OutputPart[], turn: number, model: Which): TurnStep[] {
   const acts = parts.some(({ kind }) => kind === 'calls')
   let count = 0
-  const steps = parts.map((part): Exclude<NewStep, { kind: 'system' | 'query' }> => {
+  const steps = parts.map((part): TurnStep => {
     const { text, raw } = part
     if (part.kind === 'calls') {
       const calls: ToolCall[] = (part.calls ?? []).map((call) => ({ id: `c${turn}.${++count}`, call }))

@@ -62,8 +62,8 @@ export function rankResults(
   return { kept, dropped: late.toSorted((a, b) => a - b), scores }
 }
 
-/** Stretches of a text in order; consecutive stretches join to it. */
-export function passages(text: string, length = 600): string[] {
+/** Stretches of a text in order, of whole sentences unless one is longer than `longest`; consecutive stretches join to it. */
+export function passages(text: string, length = 600, longest = length): string[] {
   const pieces = text.match(/[^\n.!?。！？；]*(?:[.!?。！？；]+["”’)]*\s*|\n+|$)/g) ?? []
   const result: string[] = []
   let current = ''
@@ -72,9 +72,9 @@ export function passages(text: string, length = 600): string[] {
       result.push(current)
       current = ''
     }
-    for (let rest = piece; rest !== ''; rest = rest.slice(length)) {
-      if (rest.length <= length) current += rest
-      else result.push(rest.slice(0, length))
+    for (let rest = piece; rest !== ''; rest = rest.slice(longest)) {
+      if (rest.length <= longest) current += rest
+      else result.push(rest.slice(0, longest))
     }
   }
   if (current !== '') result.push(current)
@@ -87,11 +87,14 @@ export interface CutText {
   readonly omitted: number
 }
 
-/** The passages that answer the query best, in their order, in about `characters`; the first one always, for what the text is. */
-export function cutText(text: string, query: ReadonlyMap<string, number>, characters: number): CutText {
+/**
+ * The passages that answer the query best, in their order, in about `characters`; the first one always, for what the text is. `gap` stands
+ * where something was left out.
+ */
+export function cutText(text: string, query: ReadonlyMap<string, number>, characters: number, gap = '[…]'): CutText {
   if (text.length <= characters) return { text, omitted: 0 }
   const size = Math.max(40, Math.min(600, Math.floor(characters / 4)))
-  const pieces = passages(text, size)
+  const pieces = passages(text, size, Math.max(size, Math.min(200, Math.floor(characters / 2))))
   const scores = new Bm25(pieces).scores(query)
   const order = pieces.map((_, index) => index).toSorted((a, b) => scores[b]! - scores[a]! || a - b)
   const chosen = new Set<number>()
@@ -105,11 +108,11 @@ export function cutText(text: string, query: ReadonlyMap<string, number>, charac
   if (chosen.size === 0) return { text: text.slice(0, characters), omitted: text.length - characters }
   let [shown, last, kept] = ['', -1, 0]
   for (const index of [...chosen].toSorted((a, b) => a - b)) {
-    if (index !== last + 1) shown = `${shown.trimEnd()} […] `
+    if (index !== last + 1) shown = `${shown.trimEnd()} ${gap}${gap === '' ? '' : ' '}`
     shown += pieces[index]!
     kept += pieces[index]!.length
     last = index
   }
-  if (last !== pieces.length - 1) shown = `${shown.trimEnd()} […]`
+  if (last !== pieces.length - 1) shown = `${shown.trimEnd()} ${gap}`
   return { text: shown.trim(), omitted: text.length - kept }
 }

@@ -22,9 +22,15 @@ export interface StepSignals {
   readonly newEntities?: number | undefined
   readonly calls?: number | undefined
   readonly errors?: number | undefined
+  /** How sure the model was of what it wrote where it was least sure, 0..1: see `confidenceOf`. */
+  readonly confidence?: number | undefined
 }
 
-export type RouteReason = 'plan' | 'planned' | 'stay' | 'stuck' | 'moving' | 'budget' | 'custom'
+/** What is known of a step before its calls are made. */
+export type WrittenSignals = Pick<StepSignals, 'model' | 'repeated' | 'calls' | 'confidence'>
+
+/** `doubt`: the small model was unsure of a turn, and the large one writes it instead. */
+export type RouteReason = 'plan' | 'planned' | 'stay' | 'stuck' | 'moving' | 'budget' | 'doubt' | 'custom'
 
 /** Who does the next step, and why. */
 export interface RouteDecision {
@@ -41,10 +47,32 @@ export interface Router<State = unknown> {
   readonly name: string
   /** Whether it wants the PROGRESS verdict after a step. */
   readonly wantsProgress: boolean
+  /** Tokens of the window for `StepSignals.confidence`; undefined: not wanted, so nobody computes probabilities. */
+  readonly confidenceWindow?: number | undefined
   /** Before the first step. */
   initial(): { state: State; decision: RouteDecision }
   /** After a step. */
   next(state: State, signals: StepSignals): { state: State; decision: RouteDecision }
+  /** Whether the verdict on a step is worth its tokens. Default: always. */
+  asks?(state: State, signals: WrittenSignals): boolean
+  /** Before a step's calls are made or its answer given: a decision for the other model has it written again, by that one. */
+  review?(state: State, signals: WrittenSignals): { state: State; decision: RouteDecision } | undefined
+}
+
+/**
+ * The lowest geometric mean of the probabilities of `window` neighbouring tokens, 0..1 (group confidence, arXiv 2508.15260); undefined
+ * without tokens. A model that misreads or guesses is unsure at a few tokens, which a mean over the turn would hide.
+ */
+export function confidenceOf(logprobs: readonly number[], window: number): number | undefined {
+  if (logprobs.length === 0) return undefined
+  const width = Math.min(window, logprobs.length)
+  let sum = 0
+  let lowest = Number.POSITIVE_INFINITY
+  for (let i = 0; i < logprobs.length; ++i) {
+    sum += logprobs[i]! - (i >= width ? logprobs[i - width]! : 0)
+    if (i + 1 >= width) lowest = Math.min(lowest, sum)
+  }
+  return Math.min(1, Math.exp(lowest / width))
 }
 
 /** A router by name. */
@@ -88,6 +116,18 @@ export interface CollabOptions {
   readonly sustained: number
   /** Failed escalations in a row after which the run is told to answer. */
   readonly giveUpAfter: number
+  /**
+   * The verdict is asked for from this probability of being stuck on, as the signals known before it have it; 0: after every step.
+   * What it is worth is to be weighed against its tokens, which short turns have no more of themselves.
+   */
+  readonly askFrom: number
+  /**
+   * A turn of the small model with less confidence is withdrawn, and the large one writes it; 0: never. What is a low confidence depends on
+   * the model, the sampling and the window, so it is to be measured (`StepSignals.confidence`).
+   */
+  readonly redoBelow: number
+  /** Tokens over which confidence is taken. */
+  readonly confidenceWindow: number
   /** How the verdict and the world behave. */
   readonly sensor: StuckSensor
 }
@@ -124,6 +164,9 @@ export const defaultCollab: CollabOptions = {
   minSmall: 1,
   sustained: 3,
   giveUpAfter: 4,
+  askFrom: 0,
+  redoBelow: 0,
+  confidenceWindow: 16,
   sensor: defaultSensor,
 }
 
@@ -183,7 +226,11 @@ export function collabRouter(given: Partial<CollabOptions> = {}): Router<CollabS
   return {
     name: 'collab',
     wantsProgress: true,
+    ...(options.redoBelow > 0 && { confidenceWindow: options.confidenceWindow }),
     initial: () => ({ state: start, decision: decision(start, start.phase === 'plan' ? 'plan' : 'stay') }),
+    asks: ({ stuck }, signals) => updateStuck(stuck, signals, options.sensor) >= options.askFrom,
+    review: (state, { confidence = 1 }) =>
+      state.phase === 'small' && confidence < options.redoBelow ? enter(state, 'large', 'doubt') : undefined,
     next(before, signals) {
       const stuck = updateStuck(before.stuck, signals, options.sensor)
       const state: CollabState = { ...before, stuck, used: before.used + 1 }

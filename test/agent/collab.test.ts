@@ -161,6 +161,97 @@ describe('the verdict', () => {
   })
 })
 
+describe('a turn that the small model is unsure of', () => {
+  /** The small model is unsure of the steps named, by their numbers among its own. */
+  function unsure(steps: readonly number[], options: { collab?: AgentCollabOptions; largeContext?: number } & Partial<AgentOptions> = {}) {
+    const { collab = {}, largeContext, ...rest } = options
+    const asked = { small: 0, large: 0 }
+    const script = (which: Which): Script => ({ kind }) => {
+      if (kind === 'value') return 0.9
+      if (kind === 'reason') return 'because of what it saw'
+      const step = ++asked[which]
+      return asked.small > 5 ? 'the answer' : think(`${which} ${step}`) + call(['look', { at: `${which}${step}` }])
+    }
+    const confidence = (reply: string): number => (steps.some((step) => reply.includes(`small ${step}`)) ? 0.5 : 0.99)
+    const engines = {
+      small: new ScriptedEngine(script('small'), { confidence }),
+      large: new ScriptedEngine(script('large'), { ...(largeContext !== undefined && { maxContext: largeContext }) }),
+    }
+    const agent = new Agent({
+      models: engines, tools: [look], instructions: 'Find it.', compress: false,
+      collab: { planSteps: 0, redoBelow: 0.9, ...collab }, ...rest,
+    })
+    return { agent, engines }
+  }
+
+  test('is withdrawn before its calls are made, and the large model writes it; both go on from that', async () => {
+    const looked: string[] = []
+    const tool = defineTool({
+      name: 'look', description: 'looks', parameters: z.object({ at: z.string() }),
+      run: ({ at }) => {
+        looked.push(at)
+        return `Found Room${at}.`
+      },
+    })
+    const { agent, engines } = unsure([2, 4], { tools: [tool] })
+    const run = agent.run('Where?')
+    const list = await events(run)
+    expect(looked).toEqual(['small1', 'large1', 'small3', 'large2', 'small5'])
+    expect(models(list)).toBe('SSLSSLSS')
+    expect(moves(list)).toEqual(['2 small>large doubt', '2 large>small moving', '4 small>large doubt', '4 large>small moving'])
+    const withdrawn = list.filter((event) => event.type === 'usage' && event.purpose === 'withdrawn')
+    expect(withdrawn.map((event) => event.type === 'usage' && [event.turn, event.model])).toEqual([[2, 'small'], [4, 'small']])
+    const { record, end } = await run.result
+    expect({ end, turn: record.turn }).toEqual({ end: 'answer', turn: 6 })
+    const said = record.transcript.steps.flatMap((step) => (step.kind === 'think' ? [step.text] : []))
+    expect(said).toEqual(['small 1', 'large 1', 'small 3', 'large 2', 'small 5'])
+    // What each model read is the transcript as it is, without what was withdrawn.
+    const expected = [...expectedPrompts(record.transcript).values()].map(({ prompt }) => prompt)
+    for (const prompt of [...engines.small.prompts, ...engines.large.prompts]) expect(expected).toContain(prompt)
+    expect(engines.small.live.size + engines.large.live.size).toBe(0)
+  })
+
+  test('costs the large model what it has not read, and the small one nothing again', async () => {
+    const { agent } = unsure([3], { collab: { warmFrom: false } })
+    const list = await events(agent.run('Where?'))
+    const turns = list.flatMap((event) => (event.type === 'usage' && (event.purpose === 'turn' || event.purpose === 'withdrawn') ? [event] : []))
+    const again = turns.filter(({ turn, model }) => turn > 3 && model === 'small')
+    for (const { promptTokens, cachedTokens } of again) expect(promptTokens - cachedTokens).toBeLessThan(250)
+    expect(turns.filter(({ turn }) => turn === 3).map(({ model, purpose }) => `${model} ${purpose}`)).toEqual(['small withdrawn', 'large turn'])
+  })
+
+  test('stays when the large model has no room for it', async () => {
+    const { agent } = unsure([2], { largeContext: 300 })
+    const list = await events(agent.run('Where?'))
+    expect(models(list)).toBe('SSSSSS')
+  })
+
+  test('is not doubted again: of a router that doubts everything the second word counts', async () => {
+    const { agent } = unsure([], {
+      collab: {
+        route: {
+          name: 'doubter', wantsProgress: false, confidenceWindow: 4,
+          initial: () => ({ state: null, decision: { model: 'small', reason: 'stay', stuck: 0, finish: false } }),
+          next: () => ({ state: null, decision: { model: 'small', reason: 'stay', stuck: 0, finish: false } }),
+          review: (_, { model }) => ({ state: null, decision: { model: model === 'small' ? 'large' : 'small', reason: 'doubt', stuck: 0, finish: false } }),
+        },
+      },
+    })
+    expect(models(await events(agent.run('Where?')))).toMatch(/^(SL)+$/)
+  })
+
+  test('aborted while it is written again: nothing is left behind', async () => {
+    const { agent, engines } = unsure([2])
+    const controller = new AbortController()
+    const run = agent.run('Where?', { signal: controller.signal })
+    await expect((async () => {
+      for await (const event of run) if (event.type === 'turn' && event.turn === 2 && event.model === 'large') controller.abort(new Error('enough'))
+    })()).rejects.toThrow('enough')
+    await expect(run.result).rejects.toThrow('enough')
+    expect(engines.small.live.size + engines.large.live.size + engines.small.running + engines.large.running).toBe(0)
+  })
+})
+
 describe('a switch', () => {
   const verdicts = [0.9, 0.9, 0.9, 0.9, 0.5, 0.02, 0.02, 0.9]
   async function switchTo(which: Which, collab: AgentCollabOptions) {

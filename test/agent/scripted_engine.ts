@@ -37,6 +37,8 @@ export interface ScriptedOptions {
   readonly pause?: (what: string) => Promise<void>
   /** Tokens of KV there is room for; default: plenty. */
   readonly kvTokens?: number
+  /** Of each piece of a reply, when log probabilities are asked for; default 1. */
+  readonly confidence?: (reply: string) => number
 }
 
 export class ScriptedEngine implements AgentEngine {
@@ -54,6 +56,7 @@ export class ScriptedEngine implements AgentEngine {
   /** Failures to come, by what they fail: 'append', 'generate', 'prefill'. */
   failures: Record<string, number> = {}
   #computed = new Set<string>()
+  readonly confidence: (reply: string) => number
   readonly #kvTokens: number
   readonly #caches: boolean
 
@@ -61,6 +64,7 @@ export class ScriptedEngine implements AgentEngine {
     this.info = { maxContext: options.maxContext ?? 1_000_000, blockSize: 32 }
     this.script = script
     this.pause = options.pause ?? (() => Promise.resolve())
+    this.confidence = options.confidence ?? (() => 1)
     this.#caches = options.cache ?? true
     this.#kvTokens = options.kvTokens ?? 10_000_000
   }
@@ -195,7 +199,9 @@ export class ScriptedSession implements AgentSession {
         const top = p === undefined ? [] : [{ token: word.true, logprob: Math.log(p) }, { token: word.false, logprob: Math.log(1 - p) }]
         const size = Math.max(1, Math.ceil(end.text.length / 3))
         for (let at = 0; at < end.text.length; at += size) {
-          yield { text: end.text.slice(at, at + size), tokens: [], logprobs: at === 0 ? [{ token: 0, logprob: 0, top }] : [] }
+          const logprob = p === undefined ? Math.log(engine.confidence(end.text)) : 0
+          const logprobs = p === undefined || at === 0 ? [{ token: 0, logprob, top }] : []
+          yield { text: end.text.slice(at, at + size), tokens: [], ...(options.sampling?.logprobs !== undefined && { logprobs }) }
         }
       },
     }

@@ -201,6 +201,9 @@ describe('observations', () => {
       expect(cut.text.length).toBeLessThanOrEqual(size + 10)
       expect(cut.omitted).toBeGreaterThan(0)
     }
+    const silent = cutText(text, interest('Who built the lighthouse of Kessel?'), 200, '')
+    expect(silent.text).not.toContain('…')
+    for (const sentence of silent.text.split(/(?<=\.) /)) expect(filler.map((one) => one.trim())).toContain(sentence)
     expect(cutText('short', interest('x'), 100)).toEqual({ text: 'short', omitted: 0 })
   })
 })

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 
 import {
   collabRouter,
+  confidenceOf,
   defaultCollab,
   defaultSensor,
   escalationBudget,
@@ -144,6 +145,57 @@ describe('collab', () => {
         failures = state.failures
       }
     }
+  })
+})
+
+describe('confidence', () => {
+  test('is the lowest geometric mean of neighbouring tokens, as many as the window has', () => {
+    const of = (probabilities: readonly number[], window: number): number | undefined => confidenceOf(probabilities.map((p) => Math.log(p)), window)
+    expect(of([], 4)).toBeUndefined()
+    expect(of([0.9, 0.5, 0.8], 1)).toBeCloseTo(0.5)
+    expect(of([0.9, 0.5, 0.8], 2)).toBeCloseTo(Math.sqrt(0.4))
+    expect(of([0.9, 0.5, 0.8], 16)).toBeCloseTo(0.36 ** (1 / 3))
+    expect(of([1, 1, 1, 1], 2)).toBe(1)
+  })
+
+  test('any tokens and windows: what looking at every window gives', () => {
+    let seed = 3
+    const random = () => (seed = (seed * 1103515245 + 12345) % 2 ** 31) / 2 ** 31
+    for (let round = 0; round < 300; ++round) {
+      const list = Array.from({ length: 1 + Math.floor(random() * 40) }, () => Math.log(random() + 1e-9))
+      const window = 1 + Math.floor(random() * 20)
+      const width = Math.min(window, list.length)
+      const means = list.slice(width - 1).map((_, at) => list.slice(at, at + width).reduce((sum, one) => sum + one, 0) / width)
+      expect(confidenceOf(list, window)).toBeCloseTo(Math.exp(Math.min(...means)), 9)
+    }
+  })
+
+  test('a doubtful turn of the small model is the large one’s to write, and the next one is the small one’s again', () => {
+    const router = collabRouter({ planSteps: 0, redoBelow: 0.9 })
+    expect(router.confidenceWindow).toBe(defaultCollab.confidenceWindow)
+    const { state } = router.initial()
+    expect(router.review!(state, { model: 'small', confidence: 0.95 })).toBeUndefined()
+    expect(router.review!(state, { model: 'small', confidence: undefined })).toBeUndefined()
+    const doubted = router.review!(state, { model: 'small', confidence: 0.8 })!
+    expect(doubted.decision).toMatchObject({ model: 'large', reason: 'doubt' })
+    expect(router.review!(doubted.state, { model: 'large', confidence: 0.1 })).toBeUndefined()
+    expect(router.next(doubted.state, { model: 'large' }).decision).toMatchObject({ model: 'small', reason: 'moving' })
+  })
+
+  test('unless told to, nobody is asked for confidence and nothing is doubted', () => {
+    const router = collabRouter({ planSteps: 0 })
+    expect(router.confidenceWindow).toBeUndefined()
+    expect(router.review!(router.initial().state, { model: 'small', confidence: 0 })).toBeUndefined()
+  })
+
+  test('the verdict is asked for where what is known before it leaves enough doubt', () => {
+    const always = collabRouter()
+    const sparing = collabRouter({ askFrom: 0.3 })
+    const { state } = sparing.initial()
+    for (const repeated of [0, 1]) expect(always.asks!(state, { model: 'small', repeated })).toBe(true)
+    expect(sparing.asks!(state, { model: 'small', repeated: 0 })).toBe(false)
+    expect(sparing.asks!(state, { model: 'small', repeated: 1 })).toBe(true)
+    expect(sparing.asks!({ ...state, stuck: 0.6 }, { model: 'small', repeated: 0 })).toBe(true)
   })
 })
 
