@@ -29,14 +29,11 @@ export interface RequestRecord {
   cachedTokens: number
 }
 
-export interface SimRequest {
-  readonly id: number
-  readonly session: number | undefined
-  readonly tenant: string
-  readonly priority: number
+/** It is its own view: schedulers get the object that the engine changes. */
+export interface SimRequest extends RequestView {
   readonly context: Context
   readonly record: RequestRecord
-  readonly prefilledAtArrival: number
+  probe: ProbeView | undefined
   known: number
   computed: number
   remaining: number
@@ -164,18 +161,11 @@ export class SimEngine {
     const { wants } = this.scheduler
     const listed: { content: Context; tokens: number; match: Match }[] = []
     const requests: RequestView[] = []
+    const probes = wants?.probes === true || wants?.demand === true
     for (const request of this.requests.values()) {
-      let probe: ProbeView | undefined
-      if (!request.started && (wants?.probes === true || wants?.demand === true)) {
-        const match = this.#match(request)
-        listed.push({ content: request.context, tokens: request.known - 1, match })
-        probe = this.#probe(request, match)
-      }
-      requests.push({
-        id: request.id, session: request.session, tenant: request.tenant, priority: request.priority,
-        promptTokens: request.record.promptTokens, known: request.known, computed: request.computed, remaining: request.remaining,
-        started: request.started, arrivedAt: request.record.arrivedAt, prefilledAtArrival: request.prefilledAtArrival, deadline: undefined, probe,
-      })
+      requests.push(request)
+      if (request.started || !probes) request.probe = undefined
+      else listed.push({ content: request.context, tokens: request.known - 1, match: this.#match(request) })
     }
     const { pool, spec } = this
     return {
@@ -187,11 +177,14 @@ export class SimEngine {
     }
   }
 
+  /** Of a request that waits; also makes its probe. */
   #match(request: SimRequest): Match {
     if (request.match === undefined || request.matchVersion !== this.pool.version) {
       request.match = this.pool.match(request.context, request.known - 1, request.match)
       request.matchVersion = this.pool.version
+      request.probe = undefined
     }
+    request.probe ??= this.#probe(request, request.match)
     return request.match
   }
 
@@ -364,6 +357,7 @@ export class SimEngine {
     request.pinned = 0
     request.computed = 0
     request.started = false
+    request.matchVersion = -1
   }
 
   close(session: number): void {

@@ -157,7 +157,8 @@ export class World {
     this.#activity(agent, { kind: 'running' })
     const request: SimRequest = {
       id: this.#ids++, session: task.session ? agent.session : undefined, tenant: task.tenant, priority: task.priority, context: agent.context,
-      record, prefilledAtArrival: engine.prefilled, known: record.promptTokens, computed: 0, remaining: turn.output, started: false, pinned: 0, own: 0, match: undefined, matchVersion: -1,
+      record, promptTokens: record.promptTokens, known: record.promptTokens, computed: 0, remaining: turn.output, started: false, arrivedAt: this.#now,
+      prefilledAtArrival: engine.prefilled, deadline: undefined, probe: undefined, pinned: 0, own: 0, match: undefined, matchVersion: -1,
     }
     this.#owner.set(request.id, agent)
     engine.add(request)

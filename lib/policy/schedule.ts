@@ -145,7 +145,7 @@ export class AgentSched implements Scheduler {
     const price = this.#price.update(snapshot.now, snapshot.pool, snapshot.demand, growth)
     this.#costs.update(snapshot)
     this.#tenants.update(tenants)
-    const sessions = this.#refreshSessions(snapshot, running.length)
+    const sessions = this.#refreshSessions(snapshot, running.length, growth)
 
     const { maxBatchTokens, maxSequences } = snapshot.limits
     const draft: Draft = {
@@ -158,6 +158,7 @@ export class AgentSched implements Scheduler {
     planRunning(kept, draft, snapshot.step, snapshot.now - this.options.maxWait * this.options.urgentAfter)
     this.#charge(kept, draft)
     this.#admit(snapshot, kept, candidates, draft)
+    if (draft.rows.length > 0) this.#costs.planned()
     const figures = this.#figures(snapshot, price)
     this.#remember(snapshot, figures)
     const plan = { rows: draft.rows, preempt: draft.preempt, retain: sessions.retain, prefetch: sessions.prefetch }
@@ -184,7 +185,7 @@ export class AgentSched implements Scheduler {
     return blocks
   }
 
-  #refreshSessions(snapshot: Snapshot, running: number): SessionPlan {
+  #refreshSessions(snapshot: Snapshot, running: number, growth: number): SessionPlan {
     const newest = snapshot.requests.at(-1)?.id ?? -1
     const changed = newest !== this.#newest || running !== this.#running
     this.#newest = newest
@@ -196,6 +197,8 @@ export class AgentSched implements Scheduler {
       prefill: (tokens) => this.#costs.prefill(tokens),
       queueing: this.#costs.queueing,
       lambda: this.#price.lambda,
+      growth,
+      reserve: this.options.decodeReserve,
     })
   }
 
@@ -268,7 +271,7 @@ export class AgentSched implements Scheduler {
     for (const request of waiting) {
       const urgent = request.arrivedAt <= late
       const standing = request.session === undefined ? undefined : this.#sessions.standing(request.session)
-      if (!urgent && pause && standing?.active === false) paused.push(request.id)
+      if (!urgent && pause && standing !== undefined && !standing.active && !standing.guest) paused.push(request.id)
       else items.push({ request, urgent, score: score(request, urgent, standing?.run?.rank ?? 0) })
     }
     draft.reasons.setAll(paused, reasons.paused)

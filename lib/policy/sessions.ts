@@ -3,18 +3,18 @@
  * take part. Sessions take part ("active") as long as the KV they will want together fits the pool; the others are paused at the border
  * between two turns, because letting everybody in makes everybody lose its KV in turn. Whoever takes part keeps its KV while a tool runs,
  * for as long as the expected saving is worth it (durations.ts).
+ *
+ * Nobody is paused for nothing: who still has its KV runs its turn as a guest while no other wants the room, and while nothing runs a place
+ * whose owner is away is kept no longer than its KV would take to compute.
  */
 import { bestKeep, durationDefaults, Durations } from './durations.js'
 import type { DurationOptions } from './durations.js'
 import type { RequestView, Retention, SessionView, Snapshot } from './types.js'
 
 export interface SessionOptions extends DurationOptions {
-  /**
-   * Sessions take part until their projected KV is this part of the pool and the host tier. A little above 1: some give theirs up while
-   * a slow tool runs, and a larger batch decodes for hardly more than a small one.
-   */
+  /** Sessions take part until their projected KV, what they share counted once, is this part of the pool and the host tier. */
   readonly watermark: number
-  /** Tokens a session is expected to grow by per turn, until some have been seen. */
+  /** Tokens a session is expected to grow by per turn, until some have been seen; at most a 64th of the pool. */
   readonly turnTokens: number
   /** Sessions whose projected size is at most this part of the pool are never paused. */
   readonly small: number
@@ -29,12 +29,12 @@ export interface SessionOptions extends DurationOptions {
 }
 
 export const sessionDefaults: Omit<SessionOptions, keyof DurationOptions> = {
-  watermark: 1.1,
+  watermark: 1,
   turnTokens: 2048,
   small: 0.02,
   grace: 0.5,
   prefetchLead: 0.5,
-  keepPrice: 3,
+  keepPrice: 1.5,
   copyCost: 0.05,
 }
 
@@ -44,6 +44,8 @@ export const retentionClass = { finished: 0, paused: 1, doubtful: 2, active: 3 }
 /** Whether requests of the session may start, and how its run stands among the others. */
 export interface Standing {
   readonly active: boolean
+  /** Its turn may run, though it does not take part: nobody who does wants the room now. */
+  readonly guest: boolean
   readonly run: { readonly order: number; readonly rank: number } | undefined
   readonly order: number
 }
@@ -65,7 +67,12 @@ interface Entry extends Standing {
   live: 'none' | 'waiting' | 'running'
   /** Of its live request: tokens that are cached. */
   held: number
+  /** Tokens at its start that were there before it: a fork's, or a beginning that all share. */
+  shared: number
+  /** None of its requests has run. */
+  fresh: boolean
   active: boolean
+  guest: boolean
   keepUntil: number
   retention: Retention | undefined
   /** Last refresh that saw it. */
@@ -83,6 +90,18 @@ interface Group {
   sessions: number
 }
 
+/** Sessions of a tenant, while it is chosen who takes part. */
+interface Queue {
+  /** Blocks of those that do, and the longest beginning that one of them shares. */
+  used: number
+  shared: number
+  /** In order. */
+  readonly entries: Entry[]
+  next: number
+  /** Of those that take part: the ones that do not run now. */
+  readonly idle: Entry[]
+}
+
 /** What the engine costs, learnt by the scheduler. */
 export interface Costs {
   /** Seconds to prefill so many tokens. */
@@ -90,6 +109,10 @@ export interface Costs {
   /** Seconds a request waited lately. */
   readonly queueing: number
   readonly lambda: number
+  /** Blocks that running requests will take beyond those they have. */
+  readonly growth: number
+  /** Tokens to decode into that a request is given room for at its start. */
+  readonly reserve: number
 }
 
 export interface SessionPlan {
@@ -106,8 +129,8 @@ export class Sessions {
   #refresh = 0
   /** Since when nothing runs though somebody is paused; undefined: not so. */
   #idleSince: number | undefined
-  /** Mean growth of a session per turn, in tokens; learnt. */
-  #growth: number
+  /** Growth of a session per turn in tokens: the mean of those seen, and how many count. */
+  #growth = { mean: 0, seen: 0 }
   active = 0
   paused = 0
   /** Blocks that active sessions are projected to want. */
@@ -116,12 +139,12 @@ export class Sessions {
   constructor(options: Partial<SessionOptions> = {}) {
     this.durations = new Durations(options)
     this.#options = { ...durationDefaults, ...sessionDefaults, ...options }
-    this.#growth = this.#options.turnTokens
   }
 
   /** Whether requests of the session may start. Unknown sessions may. */
   takesPart(session: number): boolean {
-    return this.#entries.get(session)?.active ?? true
+    const entry = this.#entries.get(session)
+    return entry === undefined || entry.active || entry.guest
   }
 
   /** What the scheduler asks of each session at each step; undefined: unknown. */
@@ -145,8 +168,8 @@ export class Sessions {
     if (entry === undefined) {
       const order = this.#order++
       entry = {
-        id: view.id, tenant: view.tenant, order, run: this.#join(view, order), tokens: view.tokens, wait: undefined, announced: 0, between: false, turns: 0,
-        live: 'none', held: 0, active: false, keepUntil: now, retention: undefined, seen: 0,
+        id: view.id, tenant: view.tenant, order, run: this.#runOf(view, order), tokens: view.tokens, wait: undefined, announced: 0, between: false, turns: 0,
+        live: 'none', held: 0, shared: 0, fresh: true, active: false, guest: false, keepUntil: now, retention: undefined, seen: 0,
       }
       this.#entries.set(view.id, entry)
     }
@@ -165,7 +188,7 @@ export class Sessions {
     }
   }
 
-  #join({ run, tenant }: SessionView, order: number): Group | undefined {
+  #runOf({ run, tenant }: SessionView, order: number): Group | undefined {
     if (run === undefined) return undefined
     const key = `${tenant}\0${run}`
     const group = this.#runs.get(key) ?? { key, order, rank: 0, sessions: 0 }
@@ -189,14 +212,21 @@ export class Sessions {
       if (entry.wait !== undefined) this.#returned(entry, request)
       entry.live = request.started || entry.live === 'running' ? 'running' : 'waiting'
       entry.tokens = Math.max(entry.tokens, request.known)
-      entry.held = Math.max(entry.held, request.started ? request.computed : (request.probe?.hitTokens ?? 0))
+      const held = request.started ? request.computed : (request.probe?.hitTokens ?? 0)
+      entry.held = Math.max(entry.held, held)
+      if (request.started) entry.fresh = false
+      else if (entry.fresh) entry.shared = held
     }
   }
 
   #returned(entry: Entry, request: RequestView): void {
     const seconds = request.arrivedAt - entry.wait!.since
     if (seconds >= 0 && entry.tokens > 0 && entry.turns > 0) this.durations.observe(entry.wait!.tool, seconds)
-    if (entry.turns > 0) this.#growth += 0.05 * (Math.max(0, request.known - entry.tokens) - this.#growth)
+    if (entry.turns > 0) {
+      const growth = this.#growth
+      growth.seen = Math.min(20, growth.seen + 1)
+      growth.mean += (Math.max(0, request.known - entry.tokens) - growth.mean) / growth.seen
+    }
     entry.turns += 1
     entry.wait = undefined
   }
@@ -211,59 +241,83 @@ export class Sessions {
     }
   }
 
-  /** Blocks the session wants now, or in its next turn. */
-  #projection(entry: Entry, blockSize: number): number {
-    return Math.ceil((entry.tokens + (entry.live === 'none' ? Math.max(entry.announced, this.#growth) : 0)) / blockSize)
+  /** Tokens that a session is expected to come back with. Its prior counts as two turns. */
+  #turn({ pool, limits }: Snapshot): number {
+    const { mean, seen } = this.#growth
+    return (2 * Math.min(this.#options.turnTokens, (pool.total * limits.blockSize) / 64) + seen * mean) / (2 + seen)
   }
 
   /** Running sessions take part, then others as `goesFirst` has it. Tenants take turns by what they already have. */
   #choose(snapshot: Snapshot, costs: Costs): void {
-    const { total } = snapshot.pool
     const { blockSize } = snapshot.limits
     // What does not fit the device goes to the host tier and comes back for the price of a copy.
-    const capacity = (total + snapshot.pool.hostTotal) * this.#options.watermark
-    const small = total * this.#options.small
-    const queues = new Map<string, { used: number; entries: Entry[]; next: number }>()
-    this.projected = 0
-    this.active = 0
-    const idle = this.#idle(snapshot)
-    this.paused = 0
-    for (const entry of this.#entries.values()) {
-      let queue = queues.get(entry.tenant)
-      if (queue === undefined) queues.set(entry.tenant, (queue = { used: 0, entries: [], next: 0 }))
-      if (entry.live === 'none') this.#keep(entry, snapshot, costs)
-      const kept = entry.between || snapshot.now < entry.keepUntil
-      const wants = entry.live !== 'none' || (entry.active && kept && idle < this.#miss(entry, snapshot, costs))
-      if (entry.live === 'running') {
-        entry.active = true
-        this.active += 1
-        const blocks = this.#projection(entry, blockSize)
-        queue.used += blocks
-        this.projected += blocks
-      } else if (wants) queue.entries.push(entry)
-      else entry.active = false
-    }
-    const open: { used: number; entries: Entry[]; next: number }[] = []
-    for (const queue of queues.values()) {
-      if (queue.entries.length === 0) continue
-      queue.entries.sort(goesFirst)
-      open.push(queue)
-    }
+    const capacity = (snapshot.pool.total + snapshot.pool.hostTotal) * this.#options.watermark
+    const small = snapshot.pool.total * this.#options.small
+    const turn = this.#turn(snapshot)
+    const projection = (entry: Entry): number => Math.ceil((entry.tokens + (entry.live === 'none' ? Math.max(entry.announced, turn) : 0)) / blockSize)
+    const queues = this.#queues(snapshot, costs, projection)
+    const open = queues.filter(({ entries }) => entries.length > 0)
+    for (const { entries } of open) entries.sort(goesFirst)
+    const out: { entry: Entry; queue: Queue }[] = []
     while (open.length > 0) {
       let least = 0
       for (let i = 1; i < open.length; ++i) if (open[i]!.used < open[least]!.used) least = i
       const queue = open[least]!
       const entry = queue.entries[queue.next++]!
       if (queue.next === queue.entries.length) open.splice(least, 1)
-      const blocks = this.#projection(entry, blockSize)
+      const blocks = projection(entry) - sharedBlocks(entry, queue, blockSize)
       entry.active = blocks <= small || this.projected + blocks <= capacity || this.active === 0
-      if (!entry.active) {
-        this.paused += 1
-        continue
-      }
-      this.active += 1
-      this.projected += blocks
-      queue.used += blocks
+      if (entry.active) this.#letIn(entry, queue, blocks, blockSize)
+      else out.push({ entry, queue })
+    }
+    this.#invite(snapshot, costs, turn, queues, out)
+  }
+
+  /** Lets running sessions in, and queues those that want to take part, by tenant. */
+  #queues(snapshot: Snapshot, costs: Costs, projection: (entry: Entry) => number): Queue[] {
+    const { blockSize } = snapshot.limits
+    const queues = new Map<string, Queue>()
+    this.projected = 0
+    this.active = 0
+    const idle = this.#idle(snapshot)
+    const kept = (entry: Entry): boolean => entry.between || snapshot.now < entry.keepUntil
+    for (const entry of this.#entries.values()) {
+      let queue = queues.get(entry.tenant)
+      if (queue === undefined) queues.set(entry.tenant, (queue = { used: 0, shared: 0, entries: [], idle: [], next: 0 }))
+      if (entry.live === 'none') this.#keep(entry, snapshot, costs)
+      if (entry.live === 'running' && !entry.guest) {
+        entry.active = true
+        this.#letIn(entry, queue, projection(entry) - sharedBlocks(entry, queue, blockSize), blockSize)
+      } else if (entry.live !== 'none' || (entry.active && kept(entry) && idle < this.#miss(entry, snapshot, costs))) queue.entries.push(entry)
+      else entry.active = entry.guest = false
+    }
+    return Array.from(queues.values())
+  }
+
+  #letIn(entry: Entry, queue: Queue, blocks: number, blockSize: number): void {
+    entry.guest = false
+    this.active += 1
+    this.projected += blocks
+    queue.used += blocks
+    queue.shared = Math.max(queue.shared, Math.floor(entry.shared / blockSize))
+    if (entry.live !== 'running') queue.idle.push(entry)
+  }
+
+  /** Of those that do not take part, the ones that still have their KV, if their turn fits beside the KV and the turns of those that do. */
+  #invite({ pool, limits }: Snapshot, costs: Costs, turn: number, queues: readonly Queue[], out: readonly { entry: Entry; queue: Queue }[]): void {
+    this.paused = 0
+    if (out.length === 0) return
+    const blocks = (entry: Entry, queue: Queue): number =>
+      Math.ceil((entry.tokens + (entry.live === 'none' ? 0 : costs.reserve)) / limits.blockSize) - sharedBlocks(entry, queue, limits.blockSize)
+    let room = pool.free + pool.cached - costs.growth
+    for (const queue of queues) for (const entry of queue.idle) room -= blocks(entry, queue)
+    for (const { entry, queue } of out) {
+      if (entry.live !== 'waiting') continue
+      const has = entry.tokens - entry.held <= 2 * turn
+      const takes = blocks(entry, queue)
+      entry.guest = has && takes <= room
+      if (entry.guest) room -= takes
+      else this.paused += 1
     }
   }
 
@@ -347,4 +401,9 @@ export class Sessions {
 function goesFirst(a: Entry, b: Entry): number {
   const [aRun, bRun] = [a.run?.order ?? -1, b.run?.order ?? -1]
   return Number(b.active) - Number(a.active) || aRun - bRun || a.tokens - a.held - (b.tokens - b.held) || a.order - b.order
+}
+
+/** Blocks at its start that count already: what sessions share is there once. */
+function sharedBlocks(entry: Entry, queue: Queue, blockSize: number): number {
+  return Math.min(Math.floor(entry.shared / blockSize), queue.shared)
 }

@@ -1,20 +1,46 @@
 /** What steps cost, learnt from consecutive snapshots: no clock of its own. */
 import type { Snapshot } from './types.js'
 
+/** The part of what was learnt that a new step replaces. */
+const rate = 0.03
+/** Steps before what was learnt is used. */
+const enough = 16
+
 export class StepCosts {
-  /** Seconds per prompt token in steps that are mostly prefill. */
+  /** Seconds that a prompt token adds to a step: least squares over the last steps. */
   perToken = 1e-4
   /** Seconds a request waits for its start, smoothed. */
   queueing = 0
-  #now: number | undefined
-  #prefilled = 0
+  #last: { readonly now: number; readonly step: number; readonly prefilled: number; ran: boolean } | undefined
+  #seen = 0
+  /** Weighted means: tokens, seconds, the tokens' squares, their products with the seconds. */
+  #tokens = 0
+  #seconds = 0
+  #squares = 0
+  #products = 0
 
-  update({ now, prefilled, limits }: Snapshot): void {
-    const tokens = prefilled - this.#prefilled
-    const seconds = now - (this.#now ?? now)
-    this.#now = now
-    this.#prefilled = prefilled
-    if (seconds > 0 && tokens >= limits.maxBatchTokens / 2) this.perToken += 0.05 * (seconds / tokens - this.perToken)
+  update({ now, step, prefilled }: Snapshot): void {
+    const last = this.#last
+    this.#last = { now, step, prefilled, ran: false }
+    if (last?.ran !== true || step !== last.step + 1 || now <= last.now) return
+    const tokens = prefilled - last.prefilled
+    const seconds = now - last.now
+    this.#seen += 1
+    const weight = Math.max(rate, 1 / this.#seen)
+    this.#tokens += weight * (tokens - this.#tokens)
+    this.#seconds += weight * (seconds - this.#seconds)
+    this.#squares += weight * (tokens * tokens - this.#squares)
+    this.#products += weight * (tokens * seconds - this.#products)
+    const variance = this.#squares - this.#tokens * this.#tokens
+    if (this.#seen < enough || variance < 1) return
+    const slope = (this.#products - this.#tokens * this.#seconds) / variance
+    // Noise may say anything: no dearer than if all the time went into prompts, and not for nothing.
+    this.perToken = Math.max(0.05, Math.min(1, (slope * this.#tokens) / this.#seconds)) * (this.#seconds / this.#tokens)
+  }
+
+  /** The last snapshot's plan computes something. */
+  planned(): void {
+    if (this.#last !== undefined) this.#last.ran = true
   }
 
   /** A request started after so many seconds. */

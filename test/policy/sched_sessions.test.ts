@@ -6,7 +6,7 @@ import type { RequestView, Retention, SessionActivity, SessionView, Snapshot } f
 import { running, snapshot, waiting } from './snapshots.js'
 
 /** A millisecond per token; λ as given. */
-const costs = (lambda: number): Costs => ({ prefill: (tokens) => tokens / 1000, queueing: 0, lambda })
+const costs = (lambda: number): Costs => ({ prefill: (tokens) => tokens / 1000, queueing: 0, lambda, growth: 0, reserve: 16 })
 const view = (id: number, tokens: number, activity: SessionActivity, since = 0, tenant = ''): SessionView => ({ id, tenant, tokens, activity, since })
 const tool = (name = 'search'): SessionActivity => ({ kind: 'tool', tool: name })
 const busy: SessionActivity = { kind: 'running' }
@@ -132,6 +132,92 @@ describe('who takes part', () => {
     story.at(0, views, views.map(({ id, tenant }) => waiting(id, 7000, { session: id, tenant })))
     expect([1, 2, 3, 4].map((id) => story.sessions.takesPart(id))).toEqual([true, false, false, true])
   })
+})
+
+describe('what sessions share counts once', () => {
+  const views = [1, 2, 3].map((id) => view(id, 7000, busy))
+  const first = running(1, 6999, 7000, { session: 1 })
+
+  test('forks of a session fit beside it', () => {
+    const forks = (hit: number): boolean[] => {
+      const story = new Story()
+      story.at(0, views.slice(0, 1), [waiting(1, 7000, { session: 1, hit })])
+      story.at(0.1, views, [first, waiting(2, 7000, { session: 2, hit }), waiting(3, 7000, { session: 3, hit })])
+      return [2, 3].map((id) => story.sessions.takesPart(id))
+    }
+    expect(forks(6992)).toEqual([true, true])
+    expect(forks(0)).toEqual([true, false])
+  })
+
+  test('of a beginning that all have, once a tenant; of a session that was there before, nothing', () => {
+    const story = new Story({ turnTokens: 0 })
+    story.at(0, views, [1, 2, 3].map((id) => waiting(id, 7000, { session: id, hit: 5600 })))
+    expect(story.sessions.projected).toBe(3 * 438 - 2 * 350)
+    // Started, and back: what is cached of it now is its own.
+    story.at(1, views, [1, 2, 3].map((id) => running(id, 6999, 7000, { session: id })))
+    story.at(2, views, [1, 2, 3].map((id) => waiting(id, 7000, { session: id, hit: 7000 - 8 })))
+    expect(story.sessions.projected).toBe(3 * 438 - 2 * 350)
+    const other = new Story({ turnTokens: 0 })
+    const tenants = [view(1, 7000, busy, 0, 'a'), view(2, 7000, busy, 0, 'b')]
+    other.at(0, tenants, tenants.map(({ id, tenant }) => waiting(id, 7000, { session: id, tenant, hit: 5600 })))
+    expect(other.sessions.projected).toBe(2 * 438)
+  })
+})
+
+describe('a guest', () => {
+  const three = [1, 2, 3].map((id) => view(id, 7000, busy))
+  const away = [view(1, 7000, tool(), 0.5), view(2, 7000, tool(), 0.5), view(3, 7000, busy)]
+  const pool = (free: number, cached: number): Partial<Snapshot> => ({ pool: { total: 1000, free, cached, used: 1000 - free - cached, hostTotal: 0, hostFree: 0 } })
+  /** Sessions 1 and 2 take part and are away, the third has so much cached. */
+  const third = (hit: number, free: number, cached: number): boolean => {
+    const story = new Story({ turnTokens: 16 })
+    story.at(0, three, [running(1, 6999, 7000, { session: 1 }), running(2, 6999, 7000, { session: 2 }), waiting(3, 7000, { session: 3, hit })], 0)
+    expect(story.sessions.takesPart(3)).toBe(false)
+    // Something else runs, so that no place is given up.
+    story.at(1, away, [running(9, 15, 16), waiting(3, 7000, { session: 3, hit })], 0, pool(free, cached))
+    expect([1, 2].map((id) => story.sessions.takesPart(id))).toEqual([true, true])
+    return story.sessions.takesPart(3)
+  }
+
+  test('runs its turn while its KV is there and nobody wants the room', () => {
+    // 438 blocks each for those that are away, 439 for the third and its output; it shares none.
+    expect(third(6992, 500, 438 + 438 + 437 - 499)).toBe(false)
+    expect(third(6992, 500, 438 + 438 + 439 - 499)).toBe(true)
+  })
+
+  test('does not have its history computed again only to lose it', () => {
+    expect(third(0, 1000, 400)).toBe(false)
+  })
+
+  test('takes nobody’s place: it waits again when its turn is over', () => {
+    const story = new Story({ turnTokens: 16 })
+    const room = pool(500, 816)
+    story.at(0, three, [running(1, 6999, 7000, { session: 1 }), running(2, 6999, 7000, { session: 2 }), waiting(3, 7000, { session: 3, hit: 6992 })], 0)
+    story.at(1, away, [running(9, 15, 16), waiting(3, 7000, { session: 3, hit: 6992 })], 0, room)
+    story.at(2, away, [running(3, 6999, 7000, { session: 3 })], 0, room)
+    expect(story.sessions.active).toBe(2)
+    story.at(3, [...away.slice(0, 2), view(3, 7000, tool(), 2.5)], [running(9, 15, 16)], 0)
+    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, false])
+    expect(story.kept.get(3)!.retentionClass).toBe(retentionClass.paused)
+  })
+})
+
+test('how much a turn adds is learnt in a few turns, and assumed to be little in a small pool', () => {
+  const projected = (turns: number): number => {
+    const story = new Story({ turnTokens: 2048 })
+    let tokens = 1600
+    for (let turn = 0; turn < turns; ++turn) {
+      story.at(2 * turn, [view(1, tokens, busy)], [running(1, tokens - 1, tokens, { session: 1, arrivedAt: 2 * turn })], 0)
+      story.at(2 * turn + 1, [view(1, tokens, tool(), 2 * turn + 1)], [], 0)
+      tokens += 32
+    }
+    return 16 * story.sessions.projected - (tokens - 32)
+  }
+  // A pool of 16,000 tokens: 250 a turn.
+  expect(projected(1)).toBeGreaterThan(240)
+  expect(projected(1)).toBeLessThan(270)
+  expect(projected(12)).toBeLessThan(100)
+  expect(projected(12)).toBeGreaterThanOrEqual(32)
 })
 
 test('KV comes back from the host tier before its tool does', () => {
