@@ -22,9 +22,12 @@ export class StepCosts {
   update({ now, step, prefilled }: Snapshot): void {
     const last = this.#last
     this.#last = { now, step, prefilled, ran: false }
-    if (last?.ran !== true || step !== last.step + 1 || now <= last.now) return
+    if (last?.ran !== true || now <= last.now) return
     const tokens = prefilled - last.prefilled
-    const seconds = now - last.now
+    const steps = step - last.step
+    // Repeated steps only decode.
+    if (steps > 1 && tokens > 0) return
+    const seconds = (now - last.now) / steps
     this.#seen += 1
     const weight = Math.max(rate, 1 / this.#seen)
     this.#tokens += weight * (tokens - this.#tokens)

@@ -28,6 +28,20 @@ test('what a prompt token adds to a step is told from what every step takes', ()
   expect(learn(0.001, 1e-3).prefill(1000)).toBeCloseTo(1, 6)
 })
 
+test('a plan that was repeated is so many steps', () => {
+  const costs = new StepCosts()
+  let [step, now, prefilled] = [0, 0, 0]
+  for (let at = 0; at < 100; ++at) {
+    costs.update(snapshot([], { now, step, prefilled }))
+    costs.planned()
+    const repeats = at % 2 === 0 ? 1 : 20
+    step += repeats
+    now += repeats === 1 ? 0.02 + 0.05 : 20 * 0.02
+    prefilled += repeats === 1 ? 500 : 0
+  }
+  expect(costs.prefill(500)).toBeCloseTo(0.05, 6)
+})
+
 test('time in which nothing runs is nobody’s cost', () => {
   expect(learn(0.02, 1e-4, { idle: true }).prefill(1000)).toBeCloseTo(0.1, 6)
 })
