@@ -11,6 +11,7 @@ import { agentFor, maxContext, measure, modelFolder, openEngines } from '../rese
 import type { Figures, Machine, Parts } from '../research-world/arena.js'
 import { isRight } from '../research-world/questions.js'
 import { makeTasks } from '../research-world/tasks.js'
+import { tuned, whole } from '../research-world/tuned.js'
 import { readRecording, Recorder, replay } from './events.js'
 import type { BatchName, DemoEvent } from './events.js'
 import { View } from './view.js'
@@ -31,9 +32,12 @@ const options = {
   large: { type: 'string' },
 } as const
 
-/** All four, as they come. The live run is alone and short of nothing, so its compression is told to happen early. */
-const all: Parts = { collab: {}, compress: {}, scheduler: 'agent-sched', speculation: 'auto' }
-const live: Parts = { ...all, compress: { history: { rule: 'paper', threshold: 450, minSaved: 50, memoryMin: 16 } } }
+/** The live run is alone and short of nothing, so its compression is told to happen early; the large model plans, and verdicts are shown. */
+const live: Parts = {
+  ...whole,
+  collab: { redoBelow: tuned.collab.collab.redoBelow },
+  compress: { history: { rule: 'paper', threshold: 450, minSaved: 50, memoryMin: 16 } },
+}
 const none: Parts = {}
 
 async function oneQuestion(machine: Machine, seed: number, tell: (event: DemoEvent) => void): Promise<void> {
@@ -66,7 +70,7 @@ export async function demo(args: readonly string[], screen: Screen): Promise<voi
     small: values.small ?? modelFolder('small'),
     large: values.large ?? modelFolder('large'),
     threads: Number(values.threads),
-    kvTokens: Math.max(maxContext, 1024 + 320 * agents),
+    kvTokens: Math.max(maxContext, 192 * agents),
     timeScale: 0.003,
   }
   tell({
@@ -84,7 +88,7 @@ export async function demo(args: readonly string[], screen: Screen): Promise<voi
     return figures
   }
   const without = await batch('without', none)
-  tell({ type: 'table', without, with: await batch('with', all) })
+  tell({ type: 'table', without, with: await batch('with', whole) })
   tell({ type: 'end', seconds: recorder.seconds })
   if (values.record !== undefined) recorder.write(values.record)
 }

@@ -9,7 +9,7 @@ python=${PYTHON:-python3}
 device=${DEVICE:-cpu}
 threads=${THREADS:-2}
 # Tokens until which each stage trains.
-small=${SMALL:-12e6} narrow=${NARROW:-24e6} large=${LARGE:-40e6}
+small=${SMALL:-13e6} narrow=${NARROW:-14e6} wide=${WIDE:-24e6} large=${LARGE:-30e6}
 folder=$1
 mkdir -p "$folder"
 cd "$folder"
@@ -35,13 +35,17 @@ train() { # size, folder, further options
 reached() { [ -f "$1/log.jsonl" ] && tail -n 1 "$1/log.jsonl" | "$python" -c "import json, sys; sys.exit(json.load(sys.stdin)['tokens'] < float('$2'))"; }
 stage() { reached "$2" "$3" || train "$1" "$2" --tokens "$3" "${@:4}"; reached "$2" "$3"; }
 
-# The narrow network is the small model when it is half done, and at its end what the large one begins as.
+# The narrow network is the small model before it is done, and at its end what a wider one begins as, and that one the large model.
 stage small narrow "$small" --drill-share 0.9 --drill-until "$narrow"
 [ -d small ] || cp -r narrow small
 stage small narrow "$narrow" --drill-share 0.9 --drill-until "$narrow"
-if [ ! -d large ]; then
-  mkdir large
-  "$python" "$here/grow.py" narrow/state.pt large/state.pt
-fi
-stage large large "$large" --drill-share 0.1 --decay 6e6
+grow() { # from, to
+  [ -d "$2" ] && return
+  mkdir "$2"
+  "$python" "$here/grow.py" "$1/state.pt" "$2/state.pt"
+}
+grow narrow wide
+stage wide wide "$wide" --drill-share 0.1
+grow wide large
+stage large large "$large" --drill-share 0.1 --decay 3e6 --batch 5120
 for size in small large; do "$python" "$here/export_model.py" $size/state.pt tokenizer $size/model; done

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains one of the research world's two models. Goes on from its last checkpoint; stops at --tokens, or when told to (SIGTERM, SIGINT).
+"""Trains one of the research world's models. Goes on from its last checkpoint; stops at --tokens, or when told to (SIGTERM, SIGINT).
 
     python train.py --size large --runs train.npz --tune tune.npz --tokenizer tokenizer --out DIR [--tokens 40e6]
 
@@ -24,18 +24,20 @@ from evaluate import evaluate, forward, tensors
 from network import Network, config_of
 
 HERE = pathlib.Path(__file__).parent
+SIZES = json.loads((HERE / "sizes.json").read_text())
+RATES = {"small": 4e-3, "wide": 2e-3, "large": 1.2e-3}
 
 
 def arguments():
     p = argparse.ArgumentParser()
-    p.add_argument("--size", choices=["small", "large"], required=True)
+    p.add_argument("--size", choices=list(SIZES), required=True)
     for name in ("--runs", "--tune", "--tokenizer", "--out"):
         p.add_argument(name, required=True)
     p.add_argument("--layers", type=int, help="train with fewer layers; a later start with more goes on from there")
     p.add_argument("--tokens", type=float, default=40e6, help="tokens to train on in all")
     p.add_argument("--decay", type=float, default=0, help="of these, at the end, with a falling learning rate")
     p.add_argument("--batch", type=int, default=8192, help="tokens per step")
-    p.add_argument("--rate", type=float, help="learning rate; default 4e-3 small, 2e-3 large")
+    p.add_argument("--rate", type=float, help=f"learning rate; default {RATES}")
     p.add_argument("--short", type=float, default=3e6, help="tokens until runs of every length take part")
     p.add_argument("--read-weight", type=float, default=0.1, help="of tokens that the agent only reads, ...")
     p.add_argument("--read-until", type=float, default=4e6, help="... until so many tokens: it helps copying to begin, and costs a seventh")
@@ -139,15 +141,14 @@ def main():
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     encoder = Encoder(args.tokenizer)
-    size = json.loads((HERE / "sizes.json").read_text())[args.size]
-    config = config_of(size, encoder.size, encoder.eos)
+    config = config_of(SIZES[args.size], encoder.size, encoder.eos)
     if args.layers is not None:
         config["num_hidden_layers"] = args.layers
     model = Network(config).to(args.device)
     average = Network(config).to(args.device)
     average.load_state_dict(model.state_dict())
     optimizer = Optimizer(model)
-    rate = args.rate or {"small": 4e-3, "large": 2e-3}[args.size]
+    rate = args.rate or RATES[args.size]
     runs, tune = Runs(args.runs), Runs(args.tune)
     drills = Runs(args.drills) if args.drills else None
     seen, step, spent = 0, 0, 0.0

@@ -1,9 +1,9 @@
 /** The paper's tables (AgentInfer, arXiv 2512.18337) as settings of this world: which rows, under which conditions, and what is shown. */
-import { AgentSched } from 'agentinfer'
 import type { AgentCompressOptions, RouteDecision, Router, Which } from 'agentinfer'
 
 import type { Figures, Parts } from '../research-world/arena.js'
 import { defaultHops } from '../research-world/questions.js'
+import { shortHistory, tuned, whole } from '../research-world/tuned.js'
 import { printed, RuleScheduler } from '../sched/rules.js'
 import { paperDrafts, withoutReasoning } from './wrapped.js'
 
@@ -64,23 +64,13 @@ function handOver(first: Which, count: number): Router<number> {
   return { name: `${first} ${count}`, wantsProgress: false, initial: () => decide(0), next: (done) => decide(done + 1) }
 }
 
-/**
- * The small model begins; the large one writes what it was unsure of. The verdict costs as many tokens as a turn here, so it is asked for
- * only where other signals make it doubtful. Chosen on the split `tune`.
- */
-export const collab = { route: 'collab', planSteps: 0, redoBelow: 0.985, askFrom: 0.5 } as const
-
-/** Contexts here have hundreds of tokens where the paper's have thousands, so its threshold of 5000 is set in proportion. */
-const small = { minSaved: 64, memoryMin: 16, memoryMax: 96, usualTurns: 9 } as const
-const paperHistory = { ...small, rule: 'paper', threshold: 450 } as const
+/** The paper's threshold of 5000, in proportion to the contexts here. */
+const paperHistory = { ...shortHistory, rule: 'paper', threshold: 450 } as const
 const noFilter = { observations: false } as const
-/** Results of at most four lines have nothing worth leaving out: the filter has a row of its own. */
-const ours: AgentCompressOptions = { ...noFilter, history: { ...small, rule: 'gate' } }
 const compressed = (more: NonNullable<AgentCompressOptions['history']>): Parts => ({ compress: { ...noFilter, history: more } })
 const long = [0, 0, 0.25, 0.25, 0.25, 0.25]
 
 const paperSched = (): RuleScheduler => new RuleScheduler(printed)
-const ourSched = (): AgentSched => new AgentSched()
 
 const collabTable: Table = {
   number: 1, title: 'Collaboration', source: 'Table 4', about: 'Which model writes. Four agents, room for all KV, first come, nothing else.',
@@ -92,7 +82,7 @@ const collabTable: Table = {
     { name: 'large as seeker', parts: { collab: { route: handOver('small', 1) } } },
     { name: 'collab, paper', parts: { collab: { route: 'paper' } }, whose: 'paper' },
     { name: 'collab, verdicts alone', parts: { collab: { route: 'collab' } } },
-    { name: 'collab, ours', parts: { collab }, whose: 'ours' },
+    { name: 'collab, ours', parts: tuned.collab, whose: 'ours' },
   ],
   columns: [accuracy, solution, rate, largeTurns, turns, written, processed],
 }
@@ -104,7 +94,7 @@ const compressTable: Table = {
     { name: 'off', parts: {} },
     { name: 'filter alone', parts: { compress: { history: false } } },
     { name: 'paper', parts: compressed(paperHistory), whose: 'paper' },
-    { name: 'ours', parts: { compress: ours }, whose: 'ours' },
+    { name: 'ours', parts: tuned.compress, whose: 'ours' },
     { name: 'paper, no reasoning', parts: { ...compressed(paperHistory), wrap: withoutReasoning } },
     { name: 'paper, no summary', parts: { ...compressed(paperHistory), prompts: { memory: () => '===MEMORY===\n===END_MEMORY===' } } },
     { name: 'paper, no recent results', parts: compressed({ ...paperHistory, keepRecent: 0 }) },
@@ -119,7 +109,7 @@ const schedTable: Table = {
     { name: 'first come', parts: { scheduler: 'fcfs' } },
     { name: 'shortest job', parts: { scheduler: 'sjf' } },
     { name: 'paper', parts: { scheduler: paperSched }, whose: 'paper' },
-    { name: 'ours', parts: { scheduler: ourSched }, whose: 'ours' },
+    { name: 'ours', parts: tuned.sched, whose: 'ours' },
   ],
   columns: [
     accuracy, rate, solution, hits, ...[0, 1, 2].map((at) => hitsAt(at)), firstToken, perToken, processed,
@@ -147,14 +137,6 @@ const speculationTable: Table = {
   ],
 }
 
-const four = {
-  collab: { collab },
-  compress: { compress: ours },
-  sched: { scheduler: ourSched },
-  sam: { speculation: 'auto' },
-} as const satisfies Record<string, Parts>
-const whole: Parts = { ...four.collab, ...four.compress, ...four.sched, ...four.sam }
-
 function wholeTable(sessions: number): Table {
   return {
     number: 5, title: `The whole, ${sessions} agents`, source: 'Table 13',
@@ -162,14 +144,14 @@ function wholeTable(sessions: number): Table {
     sessions, kvPerSession: 192, hops: defaultHops, base: 'large only, first come',
     variants: [
       { name: 'large only, first come', parts: {} },
-      { name: '+ Collab', parts: four.collab },
-      { name: '+ Compress', parts: { ...four.collab, ...four.compress } },
-      { name: '+ Sched', parts: { ...four.collab, ...four.compress, ...four.sched } },
+      { name: '+ Collab', parts: tuned.collab },
+      { name: '+ Compress', parts: { ...tuned.collab, ...tuned.compress } },
+      { name: '+ Sched', parts: { ...tuned.collab, ...tuned.compress, ...tuned.sched } },
       { name: '+ SAM: the whole', parts: whole, whose: 'ours' },
-      { name: '- Collab', parts: { ...four.compress, ...four.sched, ...four.sam } },
-      { name: '- Compress', parts: { ...four.collab, ...four.sched, ...four.sam } },
-      { name: '- Sched', parts: { ...four.collab, ...four.compress, ...four.sam } },
-      { name: '- SAM', parts: { ...four.collab, ...four.compress, ...four.sched } },
+      { name: '- Collab', parts: { ...tuned.compress, ...tuned.sched, ...tuned.sam } },
+      { name: '- Compress', parts: { ...tuned.collab, ...tuned.sched, ...tuned.sam } },
+      { name: '- Sched', parts: { ...tuned.collab, ...tuned.compress, ...tuned.sam } },
+      { name: '- SAM', parts: { ...tuned.collab, ...tuned.compress, ...tuned.sched } },
       {
         name: 'the whole by the paper’s rules', whose: 'paper',
         parts: () => ({

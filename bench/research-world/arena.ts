@@ -74,31 +74,35 @@ function kvWidth(model: string): number {
   return (2 * layers! * kvHeads! * width!) / heads!
 }
 
-/** Tokens of each pool: the same memory whichever models there are. */
-function poolTokens({ small, large, kvTokens }: Machine, models: readonly string[]): number {
-  const width = models.reduce((sum, model) => sum + kvWidth(model), 0)
-  return Math.max(maxContext, Math.floor((kvTokens * kvWidth(models.includes(large) ? large : small)) / width))
+/**
+ * Tokens of the pools: the same memory whichever models there are. Of two, the small one gets a third of it, which is more tokens than the large
+ * one has in the rest: it does most of the turns.
+ */
+function poolTokens({ small, large, kvTokens }: Machine, route: 'small' | 'large' | 'both'): { readonly small: number; readonly large: number } {
+  const ratio = kvWidth(large) / kvWidth(small)
+  const tokens = (share: number, perToken: number): number => Math.max(maxContext, Math.floor(share * perToken * kvTokens))
+  if (route !== 'both') return { small: tokens(1, ratio), large: tokens(1, 1) }
+  return { small: tokens(1 / 3, ratio), large: tokens(2 / 3, 1) }
 }
 
 export async function openEngines(machine: Machine, parts: Parts): Promise<Engines> {
   const route = parts.collab?.route ?? (parts.collab === undefined ? 'large' : 'collab')
-  const models = [...(route === 'large' ? [] : [machine.small]), ...(route === 'small' ? [] : [machine.large])]
-  const kvTokens = poolTokens(machine, models)
-  const open = (model: string): Promise<Engine> => {
+  const pools = poolTokens(machine, route === 'small' || route === 'large' ? route : 'both')
+  const open = (which: ModelName): Promise<Engine> => {
     const { scheduler = 'fcfs' } = parts
     return Engine.open({
-      model,
+      model: machine[which],
       device: 'cpu',
       threads: machine.threads,
       maxContext,
-      kvTokens,
+      kvTokens: pools[which],
       blockSize: 16,
       speculation: parts.speculation ?? 'off',
       scheduler: typeof scheduler === 'function' ? scheduler() : scheduler,
     })
   }
-  const small = route === 'large' ? undefined : await open(machine.small)
-  const large = route === 'small' ? undefined : await open(machine.large)
+  const small = route === 'large' ? undefined : await open('small')
+  const large = route === 'small' ? undefined : await open('large')
   return {
     ...(small !== undefined && { small }),
     ...(large !== undefined && { large }),

@@ -19,7 +19,7 @@ describe('the demo', () => {
   const file = path.join(folder, 'recording.json')
   let plain = ''
   beforeAll(async () => {
-    plain = await shown(['--questions', '6', '--agents', '3', '--seconds', '4', '--threads', '1', '--record', file])
+    plain = await shown(['--questions', '6', '--agents', '3', '--seconds', '60', '--threads', '1', '--record', file])
   })
   afterAll(() => rmSync(folder, { recursive: true }))
 
