@@ -7,7 +7,7 @@ import { ascend910B3 } from './chip.js'
 import type { AscendChip } from './chip.js'
 import { stepLaunches } from './launches.js'
 import type { LaunchCount } from './launches.js'
-import { kvBytesPerToken, matrices, parameters } from './shapes.js'
+import { kvBytesPerToken, matrices } from './shapes.js'
 import type { DecoderShape, Matrix } from './shapes.js'
 
 export interface AscendSetup {
@@ -161,9 +161,4 @@ export function dearestLaunch(setup: AscendSetup, budget: number): number {
   const { host, launches } = stepTime({ ...setup, graph: false }, [{ query: 1, context: 1 }])
   const chip = setup.chip ?? ascend910B3
   return chip.host.launch + (budget - host) / launches.launches
-}
-
-/** Operations of prefill per token, attention left out: 2 for each parameter of the layers. */
-export function prefillOperations(shape: DecoderShape): number {
-  return 2 * (parameters(shape) - 2 * shape.hiddenSize * shape.vocabSize)
 }

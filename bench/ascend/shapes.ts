@@ -62,8 +62,6 @@ export const shapes = {
   },
 } as const satisfies Record<string, DecoderShape>
 
-export type ShapeName = keyof typeof shapes
-
 export interface Matrix {
   readonly inputs: number
   readonly outputs: number

@@ -29,11 +29,11 @@ export const options = {
   observed: { type: 'string', default: '96' },
   /** Milliseconds a tool takes. */
   latency: { type: 'string', default: '150' },
-  /** Compare the models only. */
-  'only-logits': { type: 'boolean', default: false },
+  /** Parts to run. */
+  parts: { type: 'string', default: 'logits,agents' },
 } as const
 
-type Values = Record<Exclude<keyof typeof options, 'only-logits'>, string> & { readonly 'only-logits': boolean }
+type Values = Record<keyof typeof options, string>
 type Weights = 'bf16' | 'int8'
 
 const sessions = 8
@@ -108,10 +108,12 @@ export async function run(report: Report, values: Values): Promise<void> {
     report.about({ [`model, ${weights}`]: describeModel(model, engine.info) })
     const gguf = ggufModel(shape, weights === 'bf16' ? 'bf16' : 'q8_0')
     const start = (count: number): Promise<LlamaPeer> => LlamaPeer.start({ gguf, threads: count, contextTokens: longest, sequences: sessions })
-    const first = await start(threads)
-    await compareLogits(report, weights, engine, first, vocabSize)
-    first.stop()
-    if (!values['only-logits']) await compareAgents(report, { weights, engine, start, tracesOf, values })
+    if (values.parts.includes('logits')) {
+      const first = await start(threads)
+      await compareLogits(report, weights, engine, first, vocabSize)
+      first.stop()
+    }
+    if (values.parts.includes('agents')) await compareAgents(report, { weights, engine, start, tracesOf, values })
     await engine.close()
   }
 }

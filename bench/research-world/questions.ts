@@ -1,6 +1,5 @@
 /** Questions: a chain of relations from a named start. */
 import type { Random } from './random.js'
-import { relations } from './schema.js'
 import type { Relation } from './schema.js'
 import { nameElsewhere } from './world.js'
 import type { Entity, Fact, World } from './world.js'
@@ -96,5 +95,3 @@ export function rightParts({ parts }: PlannedQuestion, answer: string): number {
   const given = answer.split(',')
   return given.length === parts.length ? parts.filter((part, i) => isRight(part, given[i]!)).length : 0
 }
-
-export const relationWords: readonly string[] = relations.map((relation) => relation.word)

@@ -77,10 +77,3 @@ export const relations: readonly Relation[] = table.flatMap(([of, list]) => list
 export function relationsOf(kind: Kind): readonly Relation[] {
   return relations.filter((relation) => relation.of === kind)
 }
-
-export function relationNamed(word: string): Relation {
-  const found = relations.find((relation) => relation.word === word)
-  if (found === undefined)
-    throw new RangeError(`relation: expected one of ${relations.map((one) => one.word).join(', ')}; got ${word}`)
-  return found
-}

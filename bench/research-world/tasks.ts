@@ -56,6 +56,3 @@ export function makePlannedTasks(
     return { world: tasks[0]!.world, index: tasks[0]!.index, question: joinQuestions(tasks.map(({ question }) => question)) }
   })
 }
-
-/** How many sessions run at once, for every mix that is measured. */
-export const sessionCounts = [1, 4, 16, 64] as const

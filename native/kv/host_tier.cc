@@ -16,12 +16,6 @@ HostTier::HostTier(int slots) {
   free_ids_ = free_;
 }
 
-int HostTier::slots_for(size_t byte_budget, size_t bytes_per_block) {
-  if (bytes_per_block == 0) fail(ErrorCode::kInvalidArgument, "host tier: a block of 0 bytes");
-  return static_cast<int>(
-      std::min<size_t>(byte_budget / bytes_per_block, std::numeric_limits<int32_t>::max()));
-}
-
 int32_t HostTier::allocate() {
   if (free_.empty()) return -1;
   const int32_t slot = free_.back();

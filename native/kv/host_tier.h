@@ -27,7 +27,6 @@ struct HostMove {
 class HostTier {
  public:
   explicit HostTier(int slots);  // >= 0
-  static int slots_for(size_t byte_budget, size_t bytes_per_block);
 
   int32_t allocate();          // a slot, held; -1 if none is free
   void release(int32_t slot);  // held -> free

@@ -47,8 +47,7 @@
 namespace agentinfer {
 
 struct PrefixIndexOptions {
-  int host_blocks =
-      0;  // slots of the host tier; 0: none (HostTier::slots_for turns a byte budget into slots)
+  int host_blocks = 0;  // slots of the host tier; 0: none
   uint8_t host_min_class =
       1;  // blocks of at least this retention class move to the host instead of being dropped
   int tombstones = 65536;                     // evicted blocks remembered for `explain`; 40 bytes each

@@ -200,9 +200,6 @@ bool Tokenizer::is_special(int32_t id) const {
   return id >= 0 && id < vocab_size() && data_->tokens[id].special;
 }
 
-std::span<const int32_t> Tokenizer::skipped_ids() const {
-  return data_->skipped;
-}
 std::optional<int32_t> Tokenizer::bos_id() const {
   return data_->bos_id;
 }

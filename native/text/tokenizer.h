@@ -48,9 +48,11 @@ struct TextSegment {
 };
 
 struct DecodeOptions {
-  bool skip_special =
-      false;  // leave out Tokenizer::skipped_ids() (or `skip_ids`) as if they were not in the sequence
-  std::optional<std::vector<int32_t>> skip_ids = {};  // replaces Tokenizer::skipped_ids()
+  // Leaves ids out as if they were not in the sequence. SentencePiece folders: bos, eos, unk, pad (and sep,
+  // cls, mask where named), as the slow tokenizers do, so openPangu's thinking and tool markers stay.
+  // tokenizer.json: every added token marked special.
+  bool skip_special = false;
+  std::optional<std::vector<int32_t>> skip_ids = {};  // what skip_special leaves out instead
 };
 
 // The files of a model folder that describe its tokenizer, in memory. Absent files are std::nullopt. One of
@@ -94,11 +96,6 @@ class Tokenizer {
   std::optional<int32_t> token_id(std::string_view piece) const;  // the reverse; added tokens come first
   // An added token marked special, or a control or unknown piece. False for ids that do not exist.
   bool is_special(int32_t id) const;
-
-  // What skip_special removes. SentencePiece folders: bos, eos, unk, pad (and sep, cls, mask where named), as
-  // the slow tokenizers do, so openPangu's thinking and tool markers stay. tokenizer.json: every added token
-  // marked special.
-  std::span<const int32_t> skipped_ids() const;
 
   std::optional<int32_t> bos_id() const;
   std::optional<int32_t> eos_id() const;  // the tokenizer's own; generation_config.json may name more

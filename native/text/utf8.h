@@ -21,12 +21,6 @@ DecodedChar decode_utf8(std::string_view text);
 bool is_valid_utf8(std::string_view text);
 void append_utf8(uint32_t code, std::string& out);
 
-// Length by the leading byte alone, 1 for a byte that leads nothing. For text known to be valid.
-inline uint32_t utf8_length(char lead) {
-  const auto byte = static_cast<uint8_t>(lead);
-  return byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
-}
-
 // The first character of text known to be valid UTF-8.
 DecodedChar decode_valid_utf8(const char* text);
 

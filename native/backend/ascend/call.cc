@@ -11,7 +11,6 @@ namespace agentinfer {
 void* Workspace::need(size_t bytes) {
   if (bytes <= memory_.bytes()) return memory_.get();
   if (memory_.get() != nullptr) {
-    ++growths_;
     if (on_move_) on_move_();
     device_.synchronize();
     memory_.reset();

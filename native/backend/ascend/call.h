@@ -24,18 +24,16 @@ namespace agentinfer {
 class Workspace {
  public:
   explicit Workspace(AscendDevice& device) : device_(device) {}
-  // At least `bytes`, waiting for the stream and allocating anew when it is too small (counted in growths()).
+  // At least `bytes`, waiting for the stream and allocating anew when it is too small.
   // Captured graphs hold the address: `on_move` is called before it changes.
   void* need(size_t bytes);
   size_t bytes() const { return memory_.bytes(); }
   void* get() const { return memory_.get(); }
-  int growths() const { return growths_; }
   void set_on_move(std::function<void()> on_move) { on_move_ = std::move(on_move); }
 
  private:
   AscendDevice& device_;
   DeviceMemory memory_;
-  int growths_ = 0;
   std::function<void()> on_move_;
 };
 

@@ -241,8 +241,6 @@ TEST("host tier: a slot is free, held or in flight, and only what is in flight c
   tier.release(b);
   tier.check();
   CHECK_EQ(tier.free_count(), 2);
-  CHECK_EQ(HostTier::slots_for(1000, 300), 3);
-  CHECK_THROWS(HostTier::slots_for(1000, 0), ErrorCode::kInvalidArgument, "0 bytes");
   CHECK_THROWS(HostTier(-1), ErrorCode::kInvalidArgument, "got -1");
 }
 
