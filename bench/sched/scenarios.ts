@@ -16,6 +16,8 @@ export interface Scenario {
   readonly contestants: readonly ContestantName[]
   /** paper: its setting. pressure: demand is 1.5 to 3 times the pool. calm: everything fits. flood: somebody sends a lot. */
   readonly kind: 'paper' | 'pressure' | 'calm' | 'flood' | 'scale'
+  /** Runs unless others are asked for: more where seeds differ much. Default: 5. */
+  readonly seeds?: number
   /** Only in the big set. */
   readonly big?: boolean
 }
@@ -33,11 +35,11 @@ const sessions = (places: number, tasks: number, tenants = 1): ((seed: number) =
 
 export const scenarios: readonly Scenario[] = [
   {
-    name: 'paper', about: '4 research sessions, as in arXiv 2512.18337, table 10', engines: 1, blocks: 1500, trace: sessions(4, 24), kind: 'paper',
+    name: 'paper', about: '4 research sessions, as in arXiv 2512.18337, table 10', engines: 1, blocks: 1500, trace: sessions(4, 24), kind: 'paper', seeds: 20,
     contestants: [...baselines, 'ours', ...withHost, 'belady', 'lpm-belady', 'unlimited', 'ours-unlimited'],
   },
   {
-    name: 'pressure-6', about: '6 research sessions', engines: 1, blocks: 1500, trace: sessions(6, 24), kind: 'pressure',
+    name: 'pressure-6', about: '6 research sessions', engines: 1, blocks: 1500, trace: sessions(6, 24), kind: 'pressure', seeds: 20,
     contestants: [...baselines, 'ours', 'ours+host', 'unlimited'],
   },
   {
@@ -80,7 +82,7 @@ export const scenarios: readonly Scenario[] = [
     trace: (seed) => merge('bursts', research(seed, { places: 4, tasks: 12 }), chat(seed, { conversations: 200, rate: 1 / 3, burst: 120 })),
   },
   { name: 'scale-16', about: '16 research sessions on 2 engines', engines: 2, blocks: 1500, trace: sessions(16, 40), kind: 'scale', contestants: few },
-  { name: 'scale-64', about: '64 research sessions on 8 engines', engines: 8, blocks: 1500, trace: sessions(64, 128), kind: 'scale', contestants: ['fcfs', 'ours'] },
+  { name: 'scale-64', about: '64 research sessions on 8 engines', engines: 8, blocks: 1500, trace: sessions(64, 128), kind: 'scale', contestants: largest },
   { name: 'scale-256', about: '256 research sessions on 32 engines', engines: 32, blocks: 1500, trace: sessions(256, 384), kind: 'scale', contestants: largest, big: true },
   { name: 'scale-1024', about: '1,024 research sessions on 64 engines', engines: 64, blocks: 1500, trace: sessions(1024, 1280), kind: 'scale', contestants: largest, big: true },
 ]

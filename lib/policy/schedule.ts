@@ -102,6 +102,8 @@ interface Draft {
   readonly reasons: Reasons
   readonly preempt: number[]
   budget: number
+  /** Tokens that those who may start have to compute. */
+  backlog: number
   /** Sequences that may still join. */
   places: number
   /** Blocks that may still be taken, what running requests will need set aside. */
@@ -109,6 +111,8 @@ interface Draft {
 }
 
 const historyLength = 4096
+/** Requests that may find no room before the step takes nobody further: plans stay cheap however many wait. */
+const mostRefused = 64
 
 export class AgentSched implements Scheduler {
   readonly name = 'agent-sched'
@@ -120,6 +124,7 @@ export class AgentSched implements Scheduler {
   readonly #tenants = new Tenants()
   readonly #history: PolicyPoint[] = []
   #historyEvery = 1
+  #listed: { readonly newest: number; readonly count: number; readonly tenants: ReadonlySet<string> } = { newest: -1, count: 0, tenants: new Set() }
   #newest = -1
   #running = 0
   #refreshed = -Infinity
@@ -135,26 +140,21 @@ export class AgentSched implements Scheduler {
   plan(snapshot: Snapshot): Plan {
     const running: RequestView[] = []
     const waiting: RequestView[] = []
-    const tenants = new Set<string>()
-    let tenant: string | undefined
-    for (const request of snapshot.requests) {
-      ;(request.started ? running : waiting).push(request)
-      if (request.tenant !== tenant) tenants.add((tenant = request.tenant))
-    }
+    for (const request of snapshot.requests) (request.started ? running : waiting).push(request)
     const growth = this.#growth(running, snapshot.limits.blockSize)
     const price = this.#price.update(snapshot.now, snapshot.pool, snapshot.demand, growth)
     this.#costs.update(snapshot)
-    this.#tenants.update(tenants)
+    this.#updateTenants(snapshot.requests)
     const sessions = this.#refreshSessions(snapshot, running.length, growth)
 
     const { maxBatchTokens, maxSequences } = snapshot.limits
     const draft: Draft = {
-      rows: [], reasons: new Reasons(), preempt: [], budget: maxBatchTokens, places: maxSequences,
+      rows: [], reasons: new Reasons(), preempt: [], budget: maxBatchTokens, backlog: 0, places: maxSequences,
       blocks: snapshot.pool.free + snapshot.pool.cached - growth,
     }
     const kept = this.#giveWay(snapshot, running, draft)
     const candidates = this.#candidates(snapshot, waiting, price, draft)
-    this.#limitPrefill(kept, candidates, draft)
+    this.#limitPrefill(kept, draft)
     planRunning(kept, draft, snapshot.step, snapshot.now - this.options.maxWait * this.options.urgentAfter)
     this.#charge(kept, draft)
     this.#admit(snapshot, kept, candidates, draft)
@@ -167,6 +167,14 @@ export class AgentSched implements Scheduler {
 
   history(): readonly PolicyPoint[] {
     return this.#history
+  }
+
+  /** Whose requests there are changes only with the requests. */
+  #updateTenants(requests: readonly RequestView[]): void {
+    const newest = requests.at(-1)?.id ?? -1
+    if (newest !== this.#listed.newest || requests.length !== this.#listed.count)
+      this.#listed = { newest, count: requests.length, tenants: new Set(requests.map(({ tenant }) => tenant)) }
+    this.#tenants.update(this.#listed.tenants)
   }
 
   /** Rows of running requests; new ones are charged as they start. */
@@ -213,16 +221,15 @@ export class AgentSched implements Scheduler {
   }
 
   /** Lowers the step's budget to its part of the prefill that is to be done. */
-  #limitPrefill(running: readonly RequestView[], candidates: readonly Candidate[], draft: Draft): void {
+  #limitPrefill(running: readonly RequestView[], draft: Draft): void {
     const { spread, spreadFloor } = this.options
     if (spread === 0) return
     let decodes = 0
-    let backlog = 0
+    let backlog = draft.backlog
     for (const { known, computed } of running)
       if (known - computed === 1) decodes += 1
       else backlog += known - computed
     if (decodes === 0) return
-    for (const { request } of candidates) backlog += request.known - (request.probe?.hitTokens ?? 0)
     draft.budget = Math.min(draft.budget, decodes + Math.max(spreadFloor, Math.ceil(backlog / spread)))
   }
 
@@ -268,12 +275,17 @@ export class AgentSched implements Scheduler {
     const late = snapshot.now - urgentAfter * maxWait
     const score = this.#scorer(snapshot, price)
     const paused: number[] = []
+    let backlog = 0
     for (const request of waiting) {
       const urgent = request.arrivedAt <= late
       const standing = request.session === undefined ? undefined : this.#sessions.standing(request.session)
       if (!urgent && pause && standing !== undefined && !standing.active && !standing.guest) paused.push(request.id)
-      else items.push({ request, urgent, score: score(request, urgent, standing?.run?.rank ?? 0) })
+      else {
+        items.push({ request, urgent, score: score(request, urgent, standing?.run?.rank ?? 0) })
+        backlog += request.known - (request.probe?.hitTokens ?? 0)
+      }
     }
+    draft.backlog = backlog
     draft.reasons.setAll(paused, reasons.paused)
     return items
   }
@@ -284,6 +296,9 @@ export class AgentSched implements Scheduler {
     const leaders = running.filter((request) => request.known - request.computed > 1)
     const groups = new Set<number>()
     let blocked = -Infinity
+    let refused = 0
+    let lowest = Infinity
+    for (const { priority } of running) lowest = Math.min(lowest, priority)
     for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
       const { request } = next
       const full =
@@ -300,10 +315,14 @@ export class AgentSched implements Scheduler {
         draft.reasons.set(request.id, reasons.shared)
         continue
       }
-      if (!this.#fits(snapshot, running, next, draft)) {
+      const mayPush = next.urgent || request.priority > lowest
+      if (!this.#fits(snapshot, running, next, draft, mayPush)) {
         draft.reasons.set(request.id, draft.places > 0 ? reasons.noRoom : reasons.noSlot)
         blocked = next.urgent ? Infinity : Math.max(blocked, request.priority)
-        continue
+        refused += 1
+        if (refused < mostRefused) continue
+        draft.reasons.setAll(queue.restIds(), reasons.noRoom)
+        break
       }
       this.#start(snapshot, request, draft)
       if (request.probe !== undefined && request.probe.group !== -1) groups.add(request.probe.group)
@@ -343,12 +362,13 @@ export class AgentSched implements Scheduler {
     return request.probe === undefined ? fresh : fresh - request.probe.pinned
   }
 
-  #fits(snapshot: Snapshot, running: RequestView[], candidate: Candidate, draft: Draft): boolean {
+  #fits(snapshot: Snapshot, running: RequestView[], candidate: Candidate, draft: Draft, mayPush: boolean): boolean {
     const { request } = candidate
     const { blockSize } = snapshot.limits
     const takes = this.#takes(request, blockSize)
     const room = (): boolean => takes <= draft.blocks && draft.places > 0
     if (room()) return true
+    if (!mayPush) return running.length === 0 && draft.rows.length === 0
     const may = this.#mayPush(snapshot.now, candidate)
     let gain = 0
     for (const other of running) if (may(other)) gain += Math.ceil(other.computed / blockSize)

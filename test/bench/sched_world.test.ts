@@ -5,7 +5,7 @@ import { measured } from '../../bench/sched/costs.js'
 import { measure } from '../../bench/sched/measure.js'
 import { contestants } from '../../bench/sched/policies.js'
 import type { Contestant } from '../../bench/sched/policies.js'
-import { estimate, ratio } from '../../bench/sched/statistics.js'
+import { estimate, ratio, turns } from '../../bench/sched/statistics.js'
 import { flood, merge, research, smallAgents } from '../../bench/sched/workload.js'
 import type { AgentScript, Task, Trace } from '../../bench/sched/workload.js'
 import { World } from '../../bench/sched/world.js'
@@ -93,6 +93,16 @@ describe('what must hold between runs', () => {
     expect(tasks.length).toBe(4)
     for (const engine of engines) expect(engine.steps).toBeGreaterThan(10)
   })
+})
+
+test('under pressure λ turns round a few times a minute, though the queue comes and goes', () => {
+  for (let seed = 1; seed <= 2; ++seed) {
+    const trace = research(seed, { tasks: 6, places: 6, scale: 0.2 })
+    const { engines, seconds } = new World(trace, { engines: 1, spec: { ...spec, blocks: 1600, costs: measured({ step: 0.01, row: 0.0001 }) }, scheduler: contestants.ours.scheduler }).run()
+    const lambda = engines[0]!.scheduler.history!().map(({ figures }) => figures['lambda']!)
+    expect(Math.max(...lambda)).toBeGreaterThan(0.3)
+    expect(turns(lambda, 0.2) / (seconds / 60)).toBeLessThan(6)
+  }
 })
 
 test('research sessions have the published numbers of calls', () => {

@@ -1,7 +1,7 @@
 // AgentSched on the real CPU engine with a small pool, and the simulator on the trace of that very run.
 import { describe, expect, test } from 'vitest'
 
-import { AgentSched, firstCome } from 'agentinfer'
+import { AgentSched, Engine, firstCome } from 'agentinfer'
 import type { Scheduler } from 'agentinfer'
 
 import { realRun } from '../../bench/sched/real.js'
@@ -41,4 +41,20 @@ describe('hit rates of engine and simulator', () => {
     const { hitRate, simulatedHitRate } = await run(scheduler, 2048)
     expect(Math.abs(hitRate - simulatedHitRate)).toBeLessThan(margins[name])
   })
+})
+
+test('an engine is opened with it, and tells its price, its figures over time, and how many wait for what reason', async () => {
+  await using engine = await Engine.open({ model: checkpoint('pangu'), kvTokens: 1024, maxContext: 1024, maxSequences: 2, blockSize: 16 })
+  expect(engine.stats().sched.scheduler).toBe('agent-sched')
+  const streams = Array.from({ length: 6 }, (_, i) => engine.generate({ tokens: Array.from({ length: 200 }, (__, at) => 10 + ((at * (i + 3)) % 3000)), maxTokens: 40, ignoreEos: true }))
+  await streams[0]![Symbol.asyncIterator]().next()
+  const { reasons, figures } = engine.stats().sched
+  expect(Object.values(reasons).reduce((sum, count) => sum + count, 0)).toBeGreaterThan(0)
+  expect(figures['lambda']).toBeGreaterThan(0)
+  for (const name of ['z', 'demand', 'usable', 'hits', 'activeSessions', 'pausedSessions']) expect(figures[name]).toBeGreaterThanOrEqual(0)
+  await Promise.all(streams.map(({ response }) => response))
+  const { sched, hitRate } = engine.stats()
+  expect(hitRate).toBeGreaterThanOrEqual(0)
+  expect(sched.history!.length).toBeGreaterThan(1)
+  expect(sched.history!.every(({ now, figures: { lambda } }, i, all) => lambda! >= 0 && lambda! <= 1 && (i === 0 || now >= all[i - 1]!.now))).toBe(true)
 })

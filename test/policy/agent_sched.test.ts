@@ -70,6 +70,27 @@ describe('order', () => {
     }
   })
 
+  test('is the same in a pool and for requests four times the size', () => {
+    for (let seed = 1; seed <= 50; ++seed) {
+      const order = [1, 4].map((size) => {
+        const random = seeded(seed)
+        const total = 1000 * size
+        const more = {
+          prefilled: 64_000 * size, demand: { pinned: 0, evictable: 0, host: 0, fresh: random(2000) * size }, limits: { ...one, maxSequences: 12, maxBatchTokens: 1e6 },
+          pool: { total, free: total, cached: 0, used: 0, hostTotal: 0, hostFree: 0 },
+        }
+        const requests = Array.from({ length: 12 }, (_, id) => {
+          const blocks = 2 + random(40)
+          return waiting(id, 16 * blocks * size, { hit: 16 * random(blocks) * size, prefilledAtArrival: 640 * random(100) * size })
+        })
+        // ε counts for a block whatever the pool's size.
+        return ids(settled({ price: { epsilon: 1e-9 } }, more), snapshot(requests, more))
+      })
+      expect(order[0]).toHaveLength(12)
+      expect(order[1]).toEqual(order[0])
+    }
+  })
+
   test('with ample memory the shortest uncached prefill goes first', () => {
     const scheduler = settled({}, {})
     const requests = [waiting(1, 900, { hit: 320 }), waiting(2, 400), waiting(3, 900, { hit: 800 })]
