@@ -5,7 +5,7 @@ import { measured } from '../../bench/sched/costs.js'
 import { measure } from '../../bench/sched/measure.js'
 import { contestants } from '../../bench/sched/policies.js'
 import type { Contestant } from '../../bench/sched/policies.js'
-import { estimate, ratio, turns } from '../../bench/sched/statistics.js'
+import { estimate, ratio, turns as turnsOf } from '../../bench/sched/statistics.js'
 import { flood, merge, research, smallAgents } from '../../bench/sched/workload.js'
 import type { AgentScript, Task, Trace } from '../../bench/sched/workload.js'
 import { World } from '../../bench/sched/world.js'
@@ -101,7 +101,7 @@ test('under pressure λ turns round a few times a minute, though the queue comes
     const { engines, seconds } = new World(trace, { engines: 1, spec: { ...spec, blocks: 1600, costs: measured({ step: 0.01, row: 0.0001 }) }, scheduler: contestants.ours.scheduler }).run()
     const lambda = engines[0]!.scheduler.history!().map(({ figures }) => figures['lambda']!)
     expect(Math.max(...lambda)).toBeGreaterThan(0.3)
-    expect(turns(lambda, 0.2) / (seconds / 60)).toBeLessThan(6)
+    expect(turnsOf(lambda, 0.2) / (seconds / 60)).toBeLessThan(6)
   }
 })
 

@@ -55,6 +55,6 @@ test('an engine is opened with it, and tells its price, its figures over time, a
   await Promise.all(streams.map(({ response }) => response))
   const { sched, hitRate } = engine.stats()
   expect(hitRate).toBeGreaterThanOrEqual(0)
-  expect(sched.history!.length).toBeGreaterThan(1)
-  expect(sched.history!.every(({ now, figures: { lambda } }, i, all) => lambda! >= 0 && lambda! <= 1 && (i === 0 || now >= all[i - 1]!.now))).toBe(true)
+  expect(sched.history.length).toBeGreaterThan(1)
+  expect(sched.history.every(({ now, figures: { lambda } }, i, all) => lambda! >= 0 && lambda! <= 1 && (i === 0 || now >= all[i - 1]!.now))).toBe(true)
 })
