@@ -7,7 +7,7 @@ import type { Parts } from './arena.js'
  * The large model plans, in its first turn, and writes what the small one is unsure of. The verdict on progress is not asked for: it costs as
  * many tokens as a turn here, and tells less (bench/models).
  */
-const collab = { route: 'collab', planSteps: 1, redoBelow: 0.985, askFrom: 1 } as const
+const collab = { route: 'collab', planSteps: 1, redoBelow: 0.985, askFrom: 1, warmFrom: 0.5 } as const
 
 /** Contexts here have hundreds of tokens where those of the web have thousands. */
 export const shortHistory = { minSaved: 64, memoryMin: 16, memoryMax: 96, usualTurns: 9 } as const

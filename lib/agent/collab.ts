@@ -139,13 +139,19 @@ export class Collab {
     if (to !== from) this.#host.emit({ type: 'escalate', turn: this.#host.turn(), from, to, reason, stuck })
   }
 
+  /** Whether it is worth computing a model's KV ahead: of the one that writes, and of the other if it may be needed soon. */
+  expects(which: Which): boolean {
+    const { route, warmFrom } = this.#host.settings
+    const { model, stuck } = this.#route.decision
+    if (which === model) return true
+    if (!route.wantsProgress || warmFrom === Number.POSITIVE_INFINITY) return false
+    return which === 'small' || stuck >= warmFrom
+  }
+
   /** The other model reads in the background what it has not, if it may be needed soon. */
   warm(): void {
-    const { settings, sides } = this.#host
-    const { model, stuck } = this.#route.decision
-    const other = sides.get(model === 'small' ? 'large' : 'small')
-    if (other === undefined || !settings.route.wantsProgress || settings.warmFrom === Number.POSITIVE_INFINITY) return
-    if (other.which === 'large' && stuck < settings.warmFrom) return
+    const other = this.#host.sides.get(this.#route.decision.model === 'small' ? 'large' : 'small')
+    if (other === undefined || !this.expects(other.which)) return
     other.thread.session.activity({ kind: 'elsewhere', tokens: 0 })
     // Whatever goes wrong here is met again, and told, when the model is needed.
     this.#host.inBackground(this.#readAhead(other).catch(() => undefined))

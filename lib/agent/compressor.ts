@@ -53,6 +53,8 @@ export interface CompressorHost {
   /** The one that writes memories. */
   readonly distiller: Side
   readonly priority: number
+  /** Whether KV computed ahead for it will be used. */
+  expects(side: Side): boolean
   turn(): number
   /** Turns that are left at most. */
   turnsLeft(): number
@@ -178,7 +180,7 @@ export class Compressor {
         const thread = side.thread.branch(transcript.messagesWith(step))
         prepared.set(side, thread)
         await thread.follow(transcript.messagesWith(step))
-        await this.#prefill(thread, side)
+        if (this.#host.expects(side)) await this.#prefill(thread, side)
       }
       const [before, now] = [active.thread.length, prepared.get(active)!.length]
       if (now >= before) throw new Error(`the new context has ${now} tokens, the old one ${before}`)
@@ -229,9 +231,9 @@ export class Compressor {
   async #addMeanwhile(job: Job, messages: readonly TranscriptMessage[]): Promise<void> {
     await this.#catchingUp
     try {
-      for (const thread of job.prepared?.values() ?? []) {
+      for (const [side, thread] of job.prepared ?? []) {
         await thread.follow(messages)
-        await this.#prefill(thread)
+        if (this.#host.expects(side)) await this.#prefill(thread)
       }
     } catch {
       // The border meets it again, or the run is over.

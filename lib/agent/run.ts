@@ -389,6 +389,7 @@ export class Run {
       sides,
       distiller: sides[0]!,
       priority,
+      expects: ({ which }) => this.#collab.expects(which),
       turn: () => this.#turn,
       turnsLeft: () => this.#budget.left(performance.now()).turns,
       averages: () => {
