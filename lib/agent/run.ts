@@ -214,7 +214,7 @@ export class Run {
     ++this.#turn
     this.#budget.turn()
     let output = await this.#write(side)
-    if (this.#collab.withdraws(output.steps, output.logprobs)) {
+    if (this.#hasTokens(output) && this.#collab.withdraws(output.steps, output.logprobs)) {
       this.#used(side, 'withdrawn', output.response)
       const { thread } = side
       side.thread = thread.branch(this.#transcript.messages)
@@ -231,6 +231,11 @@ export class Run {
     this.#turnStats.seconds += (performance.now() - started) / 1000
     ++this.#turnStats.count
     return steps
+  }
+
+  /** Whether the run's limit allows the turn to be written once more. */
+  #hasTokens({ response }: TurnOutput): boolean {
+    return this.#budget.left(performance.now()).tokens >= 2 * response.usage.completionTokens + minimalTurn
   }
 
   #roomOf({ engine, thread }: Side): number {

@@ -166,6 +166,7 @@ export class StepLoop {
   }
 
   stats(): EngineStats {
+    const [scheduler, times] = [this.#scheduler, this.#times]
     const { hostTotal, hostFree, ...device } = this.#pool
     let running = 0
     for (const { view } of this.#requests.values()) running += Number(view.started)
@@ -180,13 +181,18 @@ export class StepLoop {
       pool: device,
       host: { total: hostTotal, free: hostFree },
       phases: Object.fromEntries(contract.phases.map((name, i) => [name, this.#phases[i] ?? 0])) as EngineStats['phases'],
-      stepTimes: this.#times.report(),
+      // What takes sorting, or has hundreds of points, is made for those who read it: agents ask for the rest at every turn.
+      get stepTimes() {
+        return times.report()
+      },
       speculation: this.speculation.stats(),
       sched: {
-        scheduler: this.#scheduler.name,
+        scheduler: scheduler.name,
         reasons,
         figures: this.#plan.figures ?? {},
-        history: this.#scheduler.history?.() ?? [],
+        get history() {
+          return scheduler.history?.() ?? []
+        },
       },
     }
   }

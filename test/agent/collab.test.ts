@@ -220,6 +220,11 @@ describe('a turn that the small model is unsure of', () => {
     expect(turns.filter(({ turn }) => turn === 3).map(({ model, purpose }) => `${model} ${purpose}`)).toEqual(['small withdrawn', 'large turn'])
   })
 
+  test('stays when the tokens that are left would not do for another one', async () => {
+    const { agent } = unsure([2], { limits: { tokens: 300 } })
+    expect(models(await events(agent.run('Where?'))).slice(0, 3)).toBe('SSS')
+  })
+
   test('stays when the large model has no room for it', async () => {
     const { agent } = unsure([2], { largeContext: 300 })
     const list = await events(agent.run('Where?'))
