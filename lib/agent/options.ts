@@ -147,9 +147,22 @@ function resolveCollab(models: AgentModels, collab: AgentCollabOptions | false):
   if (small === undefined && large === undefined) throw wrong('models: expected small, large or both')
   const only: Which | undefined = small === undefined ? 'large' : large === undefined ? 'small' : undefined
   const { route, reasonTokens = 32, warmFrom = 0.2, ...rest } = collab === false ? { route: only ?? 'large' } : collab
+  checkCollab(rest)
   const chosen = route ?? only ?? 'collab'
   if (only !== undefined && chosen !== only) throw wrong(`collab.route: ${typeof chosen === 'string' ? chosen : 'this rule'} needs both models, got ${only} alone`)
   return { route: routerOf(chosen, { ...defaultCollab, ...rest }), reasonTokens, warmFrom: warmFrom === false ? Number.POSITIVE_INFINITY : warmFrom }
+}
+
+/** A wrong value would not fail later, it would silently never escalate, or always. */
+function checkCollab(rest: Partial<CollabOptions>): void {
+  const unknown = Object.keys(rest).filter((key) => !(key in defaultCollab))
+  if (unknown.length > 0) throw wrong(`unknown option collab.${unknown.join(', collab.')}`)
+  for (const key of ['up', 'down', 'askFrom', 'redoBelow'] as const) {
+    const value = rest[key]
+    if (value !== undefined && !(value >= 0 && value <= 1)) throw wrong(`collab.${key}: expected a probability, 0 to 1, got ${value}`)
+  }
+  const { confidenceWindow: window } = rest
+  if (window !== undefined && !(Number.isInteger(window) && window >= 1)) throw wrong(`collab.confidenceWindow: expected an integer of at least 1, got ${window}`)
 }
 
 function resolveObservations(compress: AgentCompressOptions | false): ObserveOptions | undefined {

@@ -220,6 +220,15 @@ describe('a turn that the small model is unsure of', () => {
     expect(turns.filter(({ turn }) => turn === 3).map(({ model, purpose }) => `${model} ${purpose}`)).toEqual(['small withdrawn', 'large turn'])
   })
 
+  test.each([
+    [{ redoBelow: 1.5 }, 'collab.redoBelow: expected a probability, 0 to 1, got 1.5'],
+    [{ askFrom: Number.NaN }, 'collab.askFrom: expected a probability, 0 to 1, got NaN'],
+    [{ confidenceWindow: 0 }, 'collab.confidenceWindow: expected an integer of at least 1, got 0'],
+    [{ redoBelw: 0.9 }, 'unknown option collab.redoBelw'],
+  ])('needs sensible options: %o', (collab, message) => {
+    expect(() => unsure([], { collab: collab as AgentCollabOptions })).toThrow(message)
+  })
+
   test('stays when the tokens that are left would not do for another one', async () => {
     const { agent } = unsure([2], { limits: { tokens: 300 } })
     expect(models(await events(agent.run('Where?'))).slice(0, 3)).toBe('SSS')
