@@ -159,6 +159,8 @@ function compression(event: Extract<AgentEvent, { type: 'compress' }>): string {
       return `context: memory ready: ${event.memory.replaceAll(/===[A-Z_]+===|\n/g, ' ').trim()}`
     case 'swap':
       return `context: ${event.before} -> ${event.after} tokens`
+    case 'omit':
+      return `context: the ${event.model} model skips ${event.omitted.length} old results`
     default:
       return `context: ${event.reason}`
   }

@@ -31,6 +31,13 @@ function distil(observations: readonly CalledObservation[]): string {
   return `===MEMORY===${observations.map(({ call }) => `\n${/"(.*)"/.exec(call)?.[1] ?? call}`).join('')}`
 }
 
+/** As a memory, which the thinking tells all of: see render.ts. */
+function omission(_observations: readonly CalledObservation[], thoughts: readonly string[]): string {
+  const facts = thoughts.flatMap((text) => /\w+: \w+\./.exec(text) ?? [])
+  const goals = thoughts.flatMap((text) => /Seek the .*\./.exec(text) ?? [])
+  return `===MEMORY===\n${[...facts, ...goals.slice(-1)].join(' ')}\n===END_MEMORY===`
+}
+
 export const worldPrompts = {
   tools: toolsText,
   progress: 'After ===PROGRESS=== judge your last step.',
@@ -42,6 +49,7 @@ export const worldPrompts = {
   distilLead: '===MEMORY===\n',
   distilStop: '\n===END_MEMORY===',
   memory: (facts: string): string => `===MEMORY===\n${facts}\n===END_MEMORY===`,
+  omission,
   nudge: 'Go on.',
   lastTurn: 'Answer now.',
   gap: '',

@@ -31,6 +31,8 @@ export interface CollabHost {
   emit(event: AgentEvent): void
   used(side: Side, purpose: UsagePurpose, response: Pick<AgentResponse, 'usage' | 'timings'>): void
   inBackground(work: Promise<unknown>): void
+  /** Before `side` reads what `from` knows: what of it need not be read. */
+  handOver(side: Side, from: Side): void
 }
 
 /** Plain data, for records. */
@@ -79,7 +81,9 @@ export class Collab {
   /** The active model reads what it has not; how much that is shows what a change of model costs beyond it. */
   async read(side: Side): Promise<void> {
     const before = side.thread.length
-    await side.thread.follow(this.#host.transcript.messages)
+    const last = this.#lastModel === undefined ? undefined : this.#host.sides.get(this.#lastModel)
+    if (last !== undefined && last !== side) this.#host.handOver(side, last)
+    await side.thread.follow(this.#host.transcript.messagesFor(side.which))
     const read = side.thread.length - before
     if (this.#lastModel === side.which && read > 0) this.#appended = read
   }
@@ -161,7 +165,8 @@ export class Collab {
     const { settings, transcript, signal } = this.#host
     const started = performance.now()
     const { thread } = side
-    await thread.follow(transcript.messages)
+    this.#host.handOver(side, this.active)
+    await thread.follow(transcript.messagesFor(side.which))
     const { cachedTokens, computedTokens } = await thread.session.prefill({ priority: settings.priority - 1, signal })
     this.#warmed.add(side.which)
     if (computedTokens <= 1) return

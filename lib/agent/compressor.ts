@@ -7,6 +7,7 @@
 import { costGate, expectedTurns, memoryTokens, memoryPressure, paperGate, priceAll } from '../policy/compress.js'
 import type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPlan } from '../policy/compress.js'
 import type { CostMeter } from '../policy/compress.js'
+import { handoverGate } from '../policy/handover.js'
 import type { Which } from '../policy/route.js'
 import type { Archive } from './archive.js'
 import type { AgentEvent, UsagePurpose } from './events.js'
@@ -14,7 +15,7 @@ import type { AgentEngine, AgentResponse } from './host.js'
 import { withoutMarkers } from './prompt.js'
 import type { AgentPrompts, CalledObservation } from './prompt.js'
 import type { Thread, ThreadPiece } from './thread.js'
-import type { StepOf, Transcript, TranscriptMessage } from './transcript.js'
+import type { Step, StepOf, Transcript, TranscriptMessage } from './transcript.js'
 
 /** One model as a run uses it. */
 export interface Side {
@@ -36,6 +37,8 @@ export interface HistoryOptions extends CompressOptions {
   readonly priority: number
   /** How much longer background work takes than on an idle engine. */
   readonly load: number
+  /** Whether a model that takes over may leave out old observations that it has not read yet, when that pays (policy/handover.ts). */
+  readonly handover: boolean
   /** Shadow price of KV memory, 0..1; default: see `memoryPressure`. */
   readonly lambda?: (() => number) | undefined
 }
@@ -98,11 +101,34 @@ export class Compressor {
     if (job.prepared !== undefined) await this.#swap(job)
   }
 
+  /**
+   * Before a side reads what another one knows already: what of it is left out, if that pays. The one that writes memories reads all.
+   * Nothing happens where both are one engine, whose KV has it.
+   */
+  handOver(side: Side, from: Side): void {
+    const { transcript, options, archive, prompts, distiller } = this.#host
+    // A context that is being prepared has what its side had when that began.
+    if (this.#job !== undefined || !options.handover || side === distiller || side.engine === from.engine) return
+    const unread = unreadOf(side, from, transcript, options.keepRecent)
+    const costs = this.#costs(side)
+    // Where it has computed nothing yet: the other one, which is the small model or as dear.
+    const prefill = costs.prefill === 0 ? from.meter.prefill : costs.prefill
+    const verdict = handoverGate(unread, this.#remaining(), { ...costs, prefill }, options)
+    if (!verdict.omit) return
+    const gone = unread.flatMap(({ compressible, steps }) => (compressible ? steps.filter((step) => step.kind === 'observation') : []))
+    const omits = gone.map(({ id }) => id)
+    const until = Math.max(...gone.map(({ turn }) => turn)) + 1
+    const thoughts = transcript.log.flatMap((step) => (step.kind === 'think' && step.turn <= until ? [step.text] : []))
+    const text = prompts.omission(sourcesOf(gone, archive), thoughts)
+    transcript.add<'omission'>({ kind: 'omission', turn: this.#host.turn(), model: side.which, text, omits })
+    this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'omit', model: side.which, omitted: omits, saved: verdict.saved })
+  }
+
   /** While tools run, and as soon as it is ready: the steps taken meanwhile are added to the prepared context, so that little is left to do at the border. */
   catchUp(): void {
     const job = this.#job
     if (job?.prepared === undefined || job.step === undefined) return
-    this.#catchingUp = this.#addMeanwhile(job, this.#host.transcript.messagesWith(job.step))
+    this.#catchingUp = this.#addMeanwhile(job, job.step)
   }
 
   /** Nothing of it runs any more afterwards. */
@@ -119,18 +145,19 @@ export class Compressor {
   #consider(active: Side, must: boolean): void {
     const { transcript, options } = this.#host
     if (this.#host.turn() < this.#notBefore) return
+    const messages = transcript.messagesFor(active.which)
     const threadPieces = active.thread.pieces()
-    const pieces = piecesOf(threadPieces, transcript.messages, options.keepRecent)
+    const pieces = piecesOf(threadPieces, messages, options.keepRecent)
     const verdict = this.#verdict(pieces, active)
     // A context that is nearly full loses all it can, whatever that costs.
     const plan = must && !verdict.swap ? priceAll(pieces, this.#remaining(), this.#costs(active), options) : verdict.plan
     if (plan === undefined || !(verdict.swap || (must && plan.saved > 0))) return
-    const memory = memoryOf(plan, threadPieces, pieces, transcript.messages, this.#host.archive)
+    const memory = memoryOf(plan, threadPieces, pieces, messages, this.#host.archive)
     const job: Job = { plan, memory, epoch: transcript.epoch, done: Promise.resolve() }
     const rule = typeof options.rule === 'function' ? 'custom' : options.rule
     this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'launch', plan, rule: verdict.swap ? rule : 'context full' })
     this.#job = job
-    job.done = this.#prepare(job, active, transcript.messages.slice()).catch((error: unknown) => {
+    job.done = this.#prepare(job, active, transcript.messagesFor(this.#host.distiller.which).slice()).catch((error: unknown) => {
       job.failure = error
     })
   }
@@ -177,9 +204,9 @@ export class Compressor {
     try {
       for (const side of sides) {
         if (side.thread.count === 0) continue
-        const thread = side.thread.branch(transcript.messagesWith(step))
+        const thread = side.thread.branch(transcript.messagesWith(step, side.which))
         prepared.set(side, thread)
-        await thread.follow(transcript.messagesWith(step))
+        await thread.follow(transcript.messagesWith(step, side.which))
         if (this.#host.expects(side)) await this.#prefill(thread, side)
       }
       const [before, now] = [active.thread.length, prepared.get(active)!.length]
@@ -228,10 +255,13 @@ export class Compressor {
     })
   }
 
-  async #addMeanwhile(job: Job, messages: readonly TranscriptMessage[]): Promise<void> {
+  async #addMeanwhile(job: Job, step: StepOf<'memory'>): Promise<void> {
+    const known = Array.from(job.prepared ?? [], ([side, thread]) => ({
+      side, thread, messages: this.#host.transcript.messagesWith(step, side.which),
+    }))
     await this.#catchingUp
     try {
-      for (const [side, thread] of job.prepared ?? []) {
+      for (const { side, thread, messages } of known) {
         await thread.follow(messages)
         if (this.#host.expects(side)) await this.#prefill(thread)
       }
@@ -245,9 +275,8 @@ export class Compressor {
     const { transcript, sides } = this.#host
     const { step, prepared } = job
     if (step === undefined || prepared === undefined) return
-    const messages = transcript.messagesWith(step)
     try {
-      for (const thread of prepared.values()) await thread.follow(messages)
+      for (const [side, thread] of prepared) await thread.follow(transcript.messagesWith(step, side.which))
     } catch (error) {
       job.failure = error
       this.#fail(job)
@@ -258,7 +287,7 @@ export class Compressor {
     transcript.add<'memory'>({ kind: 'memory', text: step.text, replaces: step.replaces, after: step.after })
     for (const side of sides) {
       const old = side.thread
-      side.thread = prepared.get(side) ?? old.branch(transcript.messages)
+      side.thread = prepared.get(side) ?? old.branch(transcript.messagesFor(side.which))
       old.release()
     }
     const changed = sides.findIndex((side) => prepared.has(side))
@@ -319,7 +348,29 @@ function memoryOf(
     pieces[plan.from + index]!.compressible ? messages.slice(from, to).flatMap((message) => message.steps) : [],
   )
   const gone = steps.filter((step): step is StepOf<'observation'> => step.kind === 'observation')
-  const sources = gone.flatMap(({ ref }) => (ref === undefined ? [] : [{ ref, call: archive.get(ref)?.call ?? '' }]))
   const last = threadPieces[plan.to - 1]!
-  return { replaces: gone.map(({ id }) => id), after: messages[last.to - 1]!.steps.at(-1)!.id, sources }
+  return { replaces: gone.map(({ id }) => id), after: messages[last.to - 1]!.steps.at(-1)!.id, sources: sourcesOf(gone, archive) }
+}
+
+interface UnreadPiece extends ContextPiece {
+  readonly steps: readonly Step[]
+}
+
+/** What a side has not read of what another one has, in the other's pieces. */
+function unreadOf(side: Side, from: Side, transcript: Transcript, keepRecent: number): UnreadPiece[] {
+  const messages = transcript.messagesFor(from.which)
+  const read = new Set(transcript.messagesFor(side.which).slice(0, side.thread.asked).map(({ key }) => key))
+  const threadPieces = from.thread.pieces()
+  // What it left out before lies before what it has read since.
+  const behind = threadPieces.findLastIndex(({ from: first, to }) => messages.slice(first, to).some(({ key }) => read.has(key))) + 1
+  // The other one need not have read what came last.
+  const latest = messages.slice(threadPieces.at(-1)?.to ?? 0).some(({ steps }) => steps[0]!.kind === 'observation') ? 1 : 0
+  return piecesOf(threadPieces, messages, keepRecent - latest).slice(behind).map((piece, index) => {
+    const { from: first, to } = threadPieces[behind + index]!
+    return { ...piece, steps: messages.slice(first, to).flatMap(({ steps }) => steps) }
+  })
+}
+
+function sourcesOf(observations: readonly StepOf<'observation'>[], archive: Archive): CalledObservation[] {
+  return observations.flatMap(({ ref }) => (ref === undefined ? [] : [{ ref, call: archive.get(ref)?.call ?? '' }]))
 }

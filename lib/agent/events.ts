@@ -33,6 +33,8 @@ export type CompressEvent = { readonly type: 'compress'; readonly turn: number }
   | { readonly phase: 'ready'; readonly memory: string; readonly milliseconds: number }
   | { readonly phase: 'swap'; readonly before: number; readonly after: number; readonly kept: number; readonly replaced: readonly string[] }
   | { readonly phase: 'fail' | 'late'; readonly reason: string }
+  /** A model that takes over does not read these observations; `saved`: tokens, about. */
+  | { readonly phase: 'omit'; readonly model: Which; readonly omitted: readonly string[]; readonly saved: number }
 )
 
 /** What the reader of a run gets. */

@@ -117,7 +117,7 @@ const known = new Set([
   'models', 'tools', 'collab', 'compress', 'sampling', 'prompts', 'markers',
 ])
 
-const defaultHistory: HistoryOptions = { ...defaultCompress, rule: 'gate', threshold: 5000, usualTurns: 20, priority: -1, load: 1.5 }
+const defaultHistory: HistoryOptions = { ...defaultCompress, rule: 'gate', threshold: 5000, usualTurns: 20, priority: -1, load: 1.5, handover: true }
 
 /** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` */
 export function resolveAgent(options: AgentOptions): ResolvedAgent {
@@ -176,7 +176,9 @@ function resolveObservations(compress: AgentCompressOptions | false): ObserveOpt
 function resolveHistory(compress: AgentCompressOptions | false): HistoryOptions | undefined {
   const given = compress === false ? false : (compress.history ?? {})
   if (given === false) return undefined
-  return { ...defaultHistory, ...(typeof given === 'object' ? given : { rule: given }) }
+  const chosen = { ...defaultHistory, ...(typeof given === 'object' ? given : { rule: given }) }
+  // The paper knows no such thing.
+  return { ...chosen, handover: chosen.handover && chosen.rule !== 'paper' }
 }
 
 function wrong(message: string): AgentInferError {

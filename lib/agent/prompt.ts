@@ -24,6 +24,11 @@ export interface AgentPrompts {
   distilStop: string
   /** A memory as the models read it later: the content of an assistant turn. */
   memory(facts: string, sources: readonly CalledObservation[]): string
+  /**
+   * What a model that took over has in place of observations that it did not read: the content of an assistant turn. `thoughts`: of the turns
+   * up to the one that had read the last of them; they stand in the context too.
+   */
+  omission(sources: readonly CalledObservation[], thoughts: readonly string[]): string
   /** User turns: when a turn brought neither a call nor an answer, and before the last turn there is. */
   nudge: string
   lastTurn: string
@@ -63,6 +68,8 @@ export const defaultPrompts: AgentPrompts = {
   distilStop: '\n===END_MEMORY===',
   memory: (facts, sources) =>
     `===MEMORY===\n${facts}\nSources: ${sources.map(({ ref, call }) => `${ref} = ${call}`).join('; ')}\n===END_MEMORY===`,
+  omission: (sources) =>
+    `===MEMORY===\nNot shown here; recall what is needed: ${sources.map(({ ref, call }) => `${ref} = ${call}`).join('; ')}\n===END_MEMORY===`,
   nudge: 'Go on: call a tool, or write the answer.',
   lastTurn: 'This is the last turn. Write the answer now, as well as it is known, without a call.',
   gap: '[…]',

@@ -217,7 +217,7 @@ export class Run {
     if (this.#hasTokens(output) && this.#collab.withdraws(output.steps, output.logprobs)) {
       this.#used(side, 'withdrawn', output.response)
       const { thread } = side
-      side.thread = thread.branch(this.#transcript.messages)
+      side.thread = thread.branch(this.#transcript.messagesFor(side.which))
       thread.release()
       side = this.#collab.active
       await this.#collab.read(side)
@@ -377,6 +377,7 @@ export class Run {
         emit: (event) => this.#emit(event),
         used: (side, purpose, response) => this.#used(side, purpose, response),
         inBackground: (work) => this.#inBackground(work),
+        handOver: (side, from) => this.#compressor?.handOver(side, from),
       },
       record,
     )

@@ -23,6 +23,7 @@ export class Thread {
   readonly #keys: string[]
   readonly #borders: Border[]
   #queue: Promise<unknown> = Promise.resolve()
+  #asked = 0
   #released = false
 
   /** `open` makes an empty session. */
@@ -36,6 +37,11 @@ export class Thread {
   /** Messages it has. */
   get count(): number {
     return this.#keys.length
+  }
+
+  /** Messages it has or is about to have: they can not be taken out of what it follows. */
+  get asked(): number {
+    return Math.max(this.#asked, this.#keys.length)
   }
 
   /** Tokens it has. */
@@ -52,6 +58,7 @@ export class Thread {
    * @throws when they are not a continuation of what it has.
    */
   follow(messages: readonly TranscriptMessage[]): Promise<void> {
+    this.#asked = messages.length
     const known = Math.max(0, this.#keys.length - 1)
     const done = this.#follow(messages.slice(known), known, this.#queue)
     this.#queue = done.catch(() => undefined)

@@ -1,6 +1,7 @@
 /**
  * What an agent has seen, thought and done, as typed steps. The log only grows. The context, which is what the models read, is the log
- * but for observations that a memory step has replaced; between two such swaps it only grows too, so the KV of every turn is kept.
+ * but for observations that a memory step has replaced; between two such swaps it only grows too, so the KV of every turn is kept. A
+ * model that takes over may leave out old observations that it has not read yet: its context has an omission in their place.
  */
 import type { Message } from '../options.js'
 import type { Which } from '../policy/route.js'
@@ -35,6 +36,8 @@ export type Step = { readonly id: string } & (
     }
   /** Stands in the context for the observations it replaces, behind `after`, as an assistant turn with this text. */
   | { readonly kind: 'memory'; readonly text: string; readonly replaces: readonly string[]; readonly after: string }
+  /** What a model that took over did not read of what it had not read yet; in its context alone `text` stands there, as an assistant turn. */
+  | { readonly kind: 'omission'; readonly turn: number; readonly model: Which; readonly text: string; readonly omits: readonly string[] }
 )
 
 /** Steps of one kind. */
@@ -68,6 +71,7 @@ export class Transcript {
   readonly #log: Step[] = []
   #context: Step[] = []
   #messages: TranscriptMessage[] = []
+  readonly #omissions: StepOf<'omission'>[] = []
   #epoch = 0
 
   /** Empty. */
@@ -115,9 +119,14 @@ export class Transcript {
     return this.#messages
   }
 
-  /** The context as it would be with this memory in it; `memory` is not added. Later steps come behind, so it only grows as well. */
-  messagesWith(memory: StepOf<'memory'>): TranscriptMessage[] {
-    return withMemory(this.#messages, memory, (message) => message.steps, { ...this.#message(memory), key: memory.id, steps: [memory] })
+  /** The context of one model: `messages` but for what it left out. Append-only within an epoch. */
+  messagesFor(model: Which): readonly TranscriptMessage[] {
+    return this.#without(this.#messages, model)
+  }
+
+  /** The context of a model as it would be with this memory in it; `memory` is not added. Later steps come behind, so it only grows as well. */
+  messagesWith(memory: StepOf<'memory'>, model: Which): readonly TranscriptMessage[] {
+    return this.#without(this.#withMemory(memory), model)
   }
 
   /** As plain data, for `Transcript.from`. */
@@ -127,14 +136,37 @@ export class Transcript {
 
   #insert(step: Step): void {
     this.#log.push(step)
-    if (step.kind === 'memory') {
-      this.#messages = this.messagesWith(step)
+    if (step.kind === 'omission') {
+      this.#omissions.push(step)
+    } else if (step.kind === 'memory') {
+      this.#messages = this.#withMemory(step)
       this.#context = withMemory(this.#context, step, (one) => [one], step)
       ++this.#epoch
     } else {
       this.#context.push(step)
       this.#addTo(this.#messages, step)
     }
+  }
+
+  #withMemory(memory: StepOf<'memory'>): TranscriptMessage[] {
+    return withMemory(this.#messages, memory, (message) => message.steps, { ...this.#message(memory), key: memory.id, steps: [memory] })
+  }
+
+  /** Each omission stands where the last of what it leaves out was; nothing is left of one whose observations a memory has replaced. */
+  #without(messages: readonly TranscriptMessage[], model: Which): readonly TranscriptMessage[] {
+    const omissions = new Map(
+      this.#omissions.flatMap((omission) => (omission.model === model ? omission.omits.map((id) => [id, omission] as const) : [])),
+    )
+    if (omissions.size === 0) return messages
+    const result: TranscriptMessage[] = []
+    const placed = new Set<Step>()
+    for (const message of messages.toReversed()) {
+      const omission = omissions.get(message.key)
+      if (omission === undefined) result.push(message)
+      else if (!placed.has(omission)) result.push({ ...this.#message(omission), key: omission.id, steps: [omission] })
+      if (omission !== undefined) placed.add(omission)
+    }
+    return result.toReversed()
   }
 
   #addTo(messages: TranscriptMessage[], step: Step): void {

@@ -1,5 +1,5 @@
 /** What a context must have been, worked out from the log alone. */
-import type { Step, TranscriptRecord } from 'agentinfer'
+import type { Step, TranscriptRecord, Which } from 'agentinfer'
 import { Transcript } from 'agentinfer'
 
 const names: Record<string, string> = { system: '系统', user: '用户', assistant: '助手', tool: '工具' }
@@ -9,7 +9,7 @@ export function expectedPrompts(record: TranscriptRecord, suffix = ''): Map<numb
   const prompts = new Map<number, { model: string; prompt: string }>()
   const transcript = new Transcript({ suffix })
   for (const step of record.steps) {
-    if (isTurn(step) && !prompts.has(step.turn)) prompts.set(step.turn, { model: step.model, prompt: `${rendered(transcript)}[unused9]助手：` })
+    if (isTurn(step) && !prompts.has(step.turn)) prompts.set(step.turn, { model: step.model, prompt: `${rendered(transcript, step.model)}[unused9]助手：` })
     const { id: _id, ...rest } = step
     transcript.add(rest)
   }
@@ -20,6 +20,6 @@ function isTurn(step: Step): step is Extract<Step, { turn: number; raw: string }
   return 'raw' in step
 }
 
-function rendered(transcript: Transcript): string {
-  return transcript.messages.map(({ role, content }) => `[unused9]${names[role]!}：${content}[unused10]`).join('')
+function rendered(transcript: Transcript, model: Which): string {
+  return transcript.messagesFor(model).map(({ role, content }) => `[unused9]${names[role]!}：${content}[unused10]`).join('')
 }
