@@ -1,16 +1,23 @@
-/** Runs tables: every seed has its own questions, which all rows answer one after the other, each time another row first. */
+/**
+ * Runs tables: every seed has its own questions, which all rows answer one after the other, each time another row first. Before them every row
+ * answers a few that do not count: the first seconds of a process go into compiling its JavaScript.
+ */
 import { measure } from '../research-world/arena.js'
 import type { Figures, Machine } from '../research-world/arena.js'
 import type { Split } from '../research-world/names.js'
 import { makeTasks } from '../research-world/tasks.js'
+import type { Task } from '../research-world/tasks.js'
 import { estimate, ratio } from '../sched/statistics.js'
 import type { Estimate } from '../sched/statistics.js'
 import type { Column, Table, Variant } from './tables.js'
 
+/** Questions of each of the agents that are at work at once, at least: with fewer, a run is mostly beginning and end. */
+const perSession = 6
+
 export interface PaperOptions {
   readonly machine: Omit<Machine, 'kvTokens'>
   readonly seeds: readonly number[]
-  /** Questions of a row and seed; more agents get as many more as they need to be busy. */
+  /** Questions of a row and seed; of many agents there are more. */
   readonly questions: number
   readonly split: Split
   readonly progress: (text: string) => void
@@ -48,15 +55,22 @@ export async function runTable(table: Table, options: PaperOptions): Promise<Res
   const { seeds, progress, split } = options
   const figures = new Map<string, Figures[]>(table.variants.map(({ name }) => [name, []]))
   const machine: Machine = { ...options.machine, kvTokens: Math.max(2048, table.sessions * table.kvPerSession) }
-  const count = Math.max(options.questions, 2 * table.sessions)
+  const count = Math.max(options.questions, perSession * table.sessions)
+  const run = async (variant: Variant, tasks: readonly Task[]): Promise<Figures> => {
+    const parts = typeof variant.parts === 'function' ? variant.parts() : variant.parts
+    return (await measure(machine, parts, tasks, table.sessions)).figures
+  }
+  const first = makeTasks({ seed: 1, count: Math.max(8, table.sessions), split, hops: table.hops })
+  for (const variant of table.variants) {
+    progress(`table ${table.number}, ${table.sessions} agents, to begin with: ${variant.name}`)
+    await run(variant, first)
+  }
   for (const [round, seed] of seeds.entries()) {
     const tasks = makeTasks({ seed, count, split, hops: table.hops })
     for (let i = 0; i < table.variants.length; ++i) {
       const variant: Variant = table.variants[(i + round) % table.variants.length]!
       progress(`table ${table.number}, ${table.sessions} agents, seed ${seed}: ${variant.name}`)
-      const parts = typeof variant.parts === 'function' ? variant.parts() : variant.parts
-      const run = await measure(machine, parts, tasks, table.sessions)
-      figures.get(variant.name)!.push(run.figures)
+      figures.get(variant.name)!.push(await run(variant, tasks))
     }
   }
   return new Result(table, seeds, figures)
