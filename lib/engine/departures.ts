@@ -13,6 +13,8 @@ import { nativeTime } from './result_views.js'
 /** Of most plans. */
 const none = { rows: new Int32Array(0), preempt: new Int32Array(0), retain: new Float64Array(0) }
 
+const retainWidth = contract.planRetain.length
+
 /** A plan made flat, without what is known only when it leaves. */
 export type Departing = Pick<StepPlan, 'rows' | 'prefetch' | 'drafts' | 'draftTokens' | 'ahead'>
 
@@ -75,9 +77,11 @@ export class Departures {
     this.#toRetain.push(session, retentionClass, expiresAt)
   }
 
-  /** The session's owner wishes nothing any more. */
+  /** It has been closed: what was to be said of it and has not left is not said, or it would be remembered for ever. */
   forget(session: number): void {
     this.#chosen.delete(session)
+    for (let at = this.#toRetain.length - retainWidth; at >= 0; at -= retainWidth)
+      if (this.#toRetain[at] === session) this.#toRetain.splice(at, retainWidth)
   }
 
   /** Makes a plan flat; those it preempts are told to `preempt` already. Undefined: there is nothing to do. */

@@ -13,6 +13,7 @@ import { loadChatTemplate } from '../text/chat_template.js'
 import { makeScheduler } from '../policy/schedulers.js'
 import type { Scheduler } from '../policy/types.js'
 import type { LoadedChatTemplate } from '../text/chat_template.js'
+import { onAbort } from './abort.js'
 import { Intake } from './intake.js'
 import { StepLoop } from './loop.js'
 import { TemplateMemory } from './miss.js'
@@ -63,8 +64,8 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Loads a checkpoint folder. Nothing blocks the event loop.
-   * @throws {AgentInferError} `ERR_MODEL_INVALID`, `ERR_MODEL_UNSUPPORTED`, `ERR_IO`, `ERR_OUT_OF_MEMORY`, `ERR_INVALID_ARGUMENT`;
-   * the signal's reason when aborted.
+   * @throws {AgentInferError} `ERR_MODEL_INVALID`, `ERR_MODEL_UNSUPPORTED`, `ERR_IO`, `ERR_OUT_OF_MEMORY`, `ERR_INVALID_ARGUMENT`, `ERR_DEVICE`,
+   * `ERR_CHAT_TEMPLATE`, `ERR_ADDON_NOT_FOUND`; the signal's reason when aborted, and what `onProgress` throws.
    */
   static async open(options: EngineOptions): Promise<Engine> {
     const resolved = parseOptions(engineOptionsSchema, options, 'Engine.open')
@@ -74,7 +75,9 @@ export class Engine implements AsyncDisposable {
     const scheduler = makeScheduler(chosen)
     const nativeOptions = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
     const drafts = speculation === undefined ? {} : { speculation: nativeSpeculation(speculation) }
-    const opening = openNative({ folder: model, ...nativeOptions, ...drafts }, onProgress, signal)
+    const stop = new AbortController()
+    const deaf = signal === undefined ? undefined : onAbort(signal, () => stop.abort(signal.reason))
+    const opening = openNative({ folder: model, ...nativeOptions, ...drafts }, onProgress, stop.signal)
     opening.catch(() => undefined) // it may fail before it is awaited below
     try {
       const [tokenizer, templates] = await Promise.all([addon.openTokenizer(model), loadChatTemplate(model)])
@@ -83,9 +86,12 @@ export class Engine implements AsyncDisposable {
       if (parts.info.deviceNote.startsWith('self-check')) process.emitWarning(parts.info.deviceNote, 'AgentInferWarning')
       return new Engine(parts, tokenizer, templates, { maxQueue, scheduler }, speculation?.maxDraft ?? 0)
     } catch (error) {
-      // The tokenizer failed, or loading was aborted: let the engine go as well.
+      // The tokenizer or the template failed, or loading was aborted: nobody waits for the weights, and the engine goes as well.
+      stop.abort(error)
       await opening.then((parts) => parts.native.close()).catch(() => undefined)
       throw fromNative(error)
+    } finally {
+      deaf?.()
     }
   }
 
@@ -125,14 +131,22 @@ export class Engine implements AsyncDisposable {
     )
   }
 
-  /** Text to ids as `generate` does it, without a template and without BOS. */
+  /**
+   * Text to ids as `generate` does it, without a template and without BOS. `parseSpecial`: whether special markers in it become special
+   * ids; default false.
+   * @throws {AgentInferError} `ERR_INVALID_ARGUMENT`, `ERR_CLOSED`.
+   */
   async tokenize(text: string, options: { parseSpecial?: boolean } = {}): Promise<Int32Array> {
     this.#assertOpen()
-    return await this.#intake.tokenizer.encodeAsync([{ text, special: options.parseSpecial ?? false }])
+    try {
+      return await this.#intake.tokenizer.encodeAsync([{ text, special: options.parseSpecial ?? false }])
+    } catch (error) {
+      throw fromNative(error)
+    }
   }
 
   /**
-   * Ids to text. `skipSpecial` leaves special markers out.
+   * Ids to text. `skipSpecial` leaves special markers out; default false.
    * @throws {AgentInferError} `ERR_INVALID_ARGUMENT` for an id that the tokenizer does not have.
    */
   detokenize(ids: Int32Array | readonly number[], options: { skipSpecial?: boolean } = {}): string {
@@ -188,23 +202,30 @@ interface Opened {
 function openNative(
   options: NativeEngineOptions,
   onProgress: ((progress: { done: number; total: number }) => void) | undefined,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal,
 ): Promise<Opened> {
   return new Promise((resolve, reject) => {
     let handlers: Handlers | undefined
     let resolveClosed!: () => void
     const closed = new Promise<void>((done) => (resolveClosed = done))
     const events: { [K in keyof NativeEngineEvents]: (value: NativeEngineEvents[K]) => void } = {
-      progress: (progress) => onProgress?.(progress),
+      progress(progress) {
+        try {
+          onProgress?.(progress)
+        } catch (error) {
+          reject(error) // nobody else could catch it
+          engine.close()
+        }
+      },
       opened: (info) => {
-        signal?.removeEventListener('abort', abort)
+        signal.removeEventListener('abort', abort)
         // Aborted when loading was already over: abort() has closed the engine.
-        if (signal?.aborted === true) reject(signal.reason as Error)
+        if (signal.aborted) reject(signal.reason as Error)
         else resolve({ native: engine, info, closed, route: (to) => (handlers = to) })
       },
       failed: (error) => {
-        signal?.removeEventListener('abort', abort)
-        reject(signal?.aborted === true ? signal.reason : fromNative(error))
+        signal.removeEventListener('abort', abort)
+        reject(signal.aborted ? signal.reason : fromNative(error))
       },
       rejected: (value) => handlers?.rejected(value),
       result: (value) => handlers?.result(value),
@@ -213,6 +234,6 @@ function openNative(
     }
     const engine = new (native().NativeEngine)(options, (kind, value) => (events[kind] as (value: unknown) => void)(value))
     const abort = (): void => engine.close()
-    signal?.addEventListener('abort', abort, { once: true })
+    signal.addEventListener('abort', abort, { once: true })
   })
 }

@@ -146,10 +146,11 @@ export class Intake {
       request.fail(error)
     }
     const abort = (): void => end('aborted', signal?.reason)
+    if (signal?.aborted === true) return abort() // by whoever heard of its start
     const deaf = signal === undefined ? undefined : onAbort(signal, abort)
     const late = (): void => end('failed', new AgentInferError('ERR_DEADLINE', `not done ${deadline} s after it was asked for`))
     const left = deadline === undefined ? 0 : Math.max(0, request.init.createdAt + deadline * 1000 - performance.now())
-    const timer = deadline === undefined ? undefined : setTimeout(late, Math.min(left, 2 ** 31 - 1))
+    const timer = deadline === undefined ? undefined : setTimeout(late, left)
     const settle = (): void => {
       deaf?.()
       clearTimeout(timer)

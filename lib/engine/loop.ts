@@ -104,6 +104,7 @@ export class StepLoop {
     const { maxQueue, limits } = this.#options
     if (this.#requests.size >= maxQueue + limits.maxSequences)
       throw new AgentInferError('ERR_BUSY', `the queue is full: ${this.#requests.size} requests, maxQueue ${maxQueue}`)
+    this.#native.add(request.spec()) // before anything else: where it throws, nothing has happened
     if (this.#requests.size === 0) {
       this.#native.ref()
       this.#lastProgress = performance.now()
@@ -111,7 +112,6 @@ export class StepLoop {
     request.view.arrivedAt = this.now()
     request.view.prefilledAtArrival = this.#counters.prefilled
     this.#requests.set(request.id, request)
-    this.#native.add(request.spec())
     this.#retryAfter = patience.first
     this.#schedule()
   }
@@ -170,6 +170,7 @@ export class StepLoop {
     const { hostTotal, hostFree, ...device } = this.#pool
     let running = 0
     for (const { view } of this.#requests.values()) running += Number(view.started)
+    const counts = this.#counters.report()
     const reasons: Record<string, number> = {}
     for (const [id, reason] of this.#plan.reasons) if (this.#requests.has(id)) reasons[reason] = (reasons[reason] ?? 0) + 1
     return {
@@ -177,7 +178,7 @@ export class StepLoop {
       waiting: this.#requests.size - running,
       sessions: this.#sessions.count,
       sessionTokens: this.#sessions.views.reduce((sum, { tokens }) => sum + tokens, 0),
-      ...this.#counters.report(),
+      ...counts,
       pool: device,
       host: { total: hostTotal, free: hostFree },
       phases: Object.fromEntries(contract.phases.map((name, i) => [name, this.#phases[i] ?? 0])) as EngineStats['phases'],
@@ -188,6 +189,7 @@ export class StepLoop {
       speculation: this.speculation.stats(),
       sched: {
         scheduler: scheduler.name,
+        hitRate: counts.hitRate,
         reasons,
         figures: this.#plan.figures ?? {},
         get history() {
@@ -204,6 +206,7 @@ export class StepLoop {
     } catch (cause) {
       this.#unhealthy = `a result could not be handled: ${cause instanceof Error ? cause.message : String(cause)}`
       this.#broke(new AgentInferError('ERR_INTERNAL', this.#unhealthy, { cause }))
+      this.#deliver(performance.now()) // of those that have ended, and are in no list any more
     }
   }
 

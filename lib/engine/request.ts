@@ -18,6 +18,7 @@ export interface Usage {
   promptTokens: number
   /** Of the prompt: tokens whose KV was found in the cache. */
   cachedTokens: number
+  /** Generated, without the token that ended it. */
   completionTokens: number
 }
 
@@ -27,13 +28,17 @@ export interface Timings {
   queued: number
   /** From there to the first token. */
   prefill: number
+  /** From the first token to the end. */
   decode: number
+  /** From the call to the end: the sum of the others. */
   total: number
 }
 
 /** A finished generation. */
 export interface GenerationResponse {
+  /** Up to a stop text, without it. */
   text: string
+  /** Without the token that ended it; those of a stop text are here. */
   tokens: number[]
   finishReason: FinishReason
   usage: Usage

@@ -91,6 +91,8 @@ export class Session implements Disposable {
   #prefilling = new Set<AbortController>()
   #released = false
   #activity: SessionActivity = { kind: 'idle' }
+  /** When that began, on the loop's clock: appends do not move it. */
+  #since: number
   /** Its first messages were last rendered with another template. */
   #templateChanged = false
   readonly #figures = { cachedTokens: 0, computedTokens: 0, requests: 0 }
@@ -100,6 +102,7 @@ export class Session implements Disposable {
     const resolved = parseOptions(sessionOptionsSchema, options, 'session')
     this.#host = host
     this.#options = options
+    this.#since = host.loop.now()
     this.id = host.sessions.nextId()
     this.tenant = resolved.tenant
     this.name = resolved.name
@@ -110,7 +113,6 @@ export class Session implements Disposable {
     const { intake } = host
     const ends = Array.from(intake.info.config.eosTokenIds, (id) => intake.tokenizer.piece(id))
     this.#turns = new ChatTurns(() => intake.template(resolved.chatTemplate), ends)
-    host.sessions.add(this)
     if (origin !== undefined) {
       const take = (): void => {
         this.#tokens = origin.tokens()
@@ -125,6 +127,7 @@ export class Session implements Disposable {
       const messages = resolved.messages
       this.#enqueue(() => this.#append(messages)).catch((error: unknown) => (this.#broken = error))
     }
+    host.sessions.add(this)
   }
 
   /** Tokens known by now; those of pending appends are not yet. */
@@ -132,7 +135,7 @@ export class Session implements Disposable {
     return this.#tokens.length
   }
 
-  /** All ids, once everything asked for so far is done. */
+  /** All ids, once everything asked for so far is done. @throws {AgentInferError} `ERR_CLOSED`, and what was wrong with its first messages. */
   tokens(): Promise<Int32Array> {
     return this.#enqueue(async () => this.#tokens.view().slice())
   }
@@ -197,12 +200,14 @@ export class Session implements Disposable {
 
   /**
    * Computes the KV of all tokens known by then and generates nothing, so that a later generation starts at once. Ends early, with
-   * what there is, when a generation of this session begins.
+   * what there is, when a generation of this session begins or the session is released.
+   * @throws {AgentInferError} `ERR_INVALID_ARGUMENT`, `ERR_CLOSED`, `ERR_CONTEXT_LENGTH` where no token has room behind them; the signal's reason.
    */
   async prefill(options: SessionPrefillOptions = {}): Promise<PrefillResult> {
     this.#assertLive()
     const { priority = this.priority - 1, signal } = parseOptions(sessionPrefillSchema, options, 'prefill')
     const tokens = await this.#enqueue(async () => this.#tokens.view())
+    this.#assertLive()
     signal?.throwIfAborted()
     if (tokens.length === 0) return { cachedTokens: 0, computedTokens: 0 }
     const controller = new AbortController()
@@ -233,13 +238,14 @@ export class Session implements Disposable {
   /**
    * A session with the same tokens so far: it has everything asked for before the fork, a running generation's output included, and
    * goes its own way from there. KV is shared where the tokens are. `at`: only what was there at a mark; nothing is waited for.
+   * @throws {AgentInferError} `ERR_INVALID_ARGUMENT` for a wrong option or a mark that is not this session's, `ERR_CLOSED`.
    */
   fork(options: { name?: string; role?: string; at?: SessionMark } = {}): Session {
     this.#assertLive()
     const { messages: _messages, ...own } = this.#options
     const { at, ...named } = options
-    if (at !== undefined && !(at.tokens <= this.#tokens.length))
-      throw new AgentInferError('ERR_INVALID_ARGUMENT', `fork: the mark is at token ${at.tokens}, the session has ${this.#tokens.length}`)
+    if (at !== undefined && !(at.tokens >= 0 && at.tokens <= this.#tokens.length))
+      throw new AgentInferError('ERR_INVALID_ARGUMENT', `fork: at: expected a mark of this session, which has ${this.#tokens.length} tokens, got one at token ${at.tokens}`)
     const tokens = () => (at === undefined ? this.#tokens.copy() : this.#tokens.copy(at.tokens))
     const turns = () => (at === undefined ? this.#turns.copy() : this.#turns.at(at.turns))
     return new Session(this.#host, { ...own, ...named }, { parent: this, ready: at !== undefined, tokens, turns })
@@ -253,13 +259,19 @@ export class Session implements Disposable {
     return { tokens: this.#tokens.length, turns: this.#turns.mark() }
   }
 
-  /** Says what the session is doing while no request of it runs, for the scheduler's retention. A generation resets it. */
+  /**
+   * Says what the session is doing while no request of it runs, for the scheduler's retention. A generation resets it.
+   * @throws {AgentInferError} `ERR_INVALID_ARGUMENT`, `ERR_CLOSED`.
+   */
   activity(state: SessionActivity): void {
     this.#assertLive()
     this.#doing(parseOptions(sessionActivitySchema, state, 'activity'))
   }
 
-  /** Keeps its KV before others': see `RetainOptions`. A later call replaces an earlier one. */
+  /**
+   * Keeps its KV before others': see `RetainOptions`. A later call replaces an earlier one.
+   * @throws {AgentInferError} `ERR_INVALID_ARGUMENT`, `ERR_CLOSED`.
+   */
   retain(options: RetainOptions): void {
     this.#assertLive()
     const { ttl, retentionClass } = parseOptions(retainSchema, options, 'retain')
@@ -348,10 +360,12 @@ export class Session implements Disposable {
     if (this.#generating !== stream) return
     this.#generating = undefined
     if (this.#activity.kind === 'running') this.#doing({ kind: 'idle' })
+    else this.#publish()
   }
 
   #doing(activity: SessionActivity): void {
     this.#activity = activity
+    this.#since = this.#host.loop.now()
     this.#publish()
   }
 
@@ -364,7 +378,7 @@ export class Session implements Disposable {
       run: this.run,
       tokens: this.#tokens.length,
       activity: this.#activity,
-      since: this.#host.loop.now(),
+      since: this.#since,
     }
     this.#host.sessions.update(view)
   }

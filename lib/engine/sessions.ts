@@ -2,7 +2,7 @@ import type { SessionView } from '../policy/types.js'
 
 /** The open sessions of an engine, as schedulers see them. */
 export class Sessions {
-  readonly #live = new Map<number, { release(): void }>()
+  readonly #live = new Set<number>()
   readonly #views = new Map<number, SessionView>()
   #list: readonly SessionView[] | undefined
   #nextId = 1
@@ -13,13 +13,13 @@ export class Sessions {
     return this.#nextId++
   }
 
-  add(session: { readonly id: number; release(): void }): void {
-    this.#live.set(session.id, session)
+  add({ id }: { readonly id: number }): void {
+    this.#live.add(id)
   }
 
-  remove(session: { readonly id: number }): void {
-    this.#live.delete(session.id)
-    this.#views.delete(session.id)
+  remove({ id }: { readonly id: number }): void {
+    this.#live.delete(id)
+    this.#views.delete(id)
     this.#list = undefined
   }
 

@@ -12,6 +12,7 @@ export interface EngineStats {
   sessions: number
   /** Tokens of the open sessions together; what they share counts for each. */
   sessionTokens: number
+  /** Since the engine was opened, repeated ones and those that only looked things up included. */
   steps: number
   /** KV blocks as of the last step; `evicted` counts since the engine was opened. */
   pool: { total: number; free: number; cached: number; used: number; evicted: number }
@@ -21,8 +22,9 @@ export interface EngineStats {
   requests: { finished: number; aborted: number; failed: number }
   /** Since the engine was opened. `cached` of `prompt` were found in the cache; `computed` counts what preemption had computed again too. */
   tokens: { prompt: number; cached: number; computed: number; generated: number }
-  /** tokens.cached / tokens.prompt; 0 before the first request has started. */
+  /** tokens.cached / tokens.prompt, 0..1; 0 before the first request has started. */
   hitRate: number
+  /** Requests that gave their KV back and started again, since the engine was opened; one counts each time. */
   preemptions: number
   /** Of the last step, milliseconds by phase. */
   phases: Record<(typeof contract.phases)[number], number>
@@ -46,7 +48,10 @@ export interface EngineStats {
   /** Since the engine was opened; `memory` is as it is now. */
   speculation: SpeculationStats
   sched: {
+    /** Its name. */
     scheduler: string
+    /** The same as above, beside what it is judged by: prompt tokens found in the cache over prompt tokens, 0..1, since the engine was opened. */
+    hitRate: number
     /** Waiting requests by the reason the scheduler gave in its last plan. */
     reasons: Record<string, number>
     /** Figures of the scheduler itself, of its last plan. */
@@ -101,10 +106,10 @@ export class Counters {
 }
 
 export class StepTimes {
-  readonly native = new Durations()
-  readonly planning = new Durations()
-  readonly crossing = new Durations()
-  readonly delivery = new Durations()
+  readonly native = new LastSamples()
+  readonly planning = new LastSamples()
+  readonly crossing = new LastSamples()
+  readonly delivery = new LastSamples()
 
   report(): EngineStats['stepTimes'] {
     return {
@@ -116,8 +121,8 @@ export class StepTimes {
   }
 }
 
-/** The last samples of a duration. */
-export class Durations {
+/** Of a duration: the last 512. */
+class LastSamples {
   readonly #samples = new Float64Array(512)
   #count = 0
 

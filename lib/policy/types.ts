@@ -24,6 +24,7 @@ export interface RequestView {
   readonly remaining: number
   /** Holds KV blocks (it has run before and was not preempted since). */
   readonly started: boolean
+  /** When it joined the queue; a preempted request keeps it. */
   readonly arrivedAt: number
   /** Prompt tokens the engine had computed for anybody when this request arrived: `Snapshot.prefilled - prefilledAtArrival` is its age in tokens. */
   readonly prefilledAtArrival: number
@@ -58,7 +59,7 @@ export interface PoolView {
   readonly hostFree: number
 }
 
-/** Unions over all waiting requests: a block that two of them share counts once. */
+/** Unions over all waiting requests, in blocks as in `ProbeView`: one that two of them share counts once. `fresh`: what nobody has computed. */
 export interface DemandView {
   readonly pinned: number
   readonly evictable: number
@@ -84,10 +85,11 @@ export interface SessionView {
   /** Tokens whose KV it would find again. */
   readonly tokens: number
   readonly activity: SessionActivity
+  /** When it began to do that; what is appended meanwhile does not move it. */
   readonly since: number
 }
 
-/** What a session's owner says it is doing. */
+/** What a session's owner says it is doing. `tool`: names what it waits for, so that how long that takes is learnt by name. */
 export type SessionActivity =
   | { readonly kind: 'idle' }
   | { readonly kind: 'running' }
@@ -124,6 +126,7 @@ export interface Retention {
   readonly session: number
   /** 0: none .. 3. */
   readonly retentionClass: number
+  /** Infinity: never. */
   readonly expiresAt: number
 }
 

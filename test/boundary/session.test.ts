@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
-import { AgentInferError, Engine } from 'agentinfer'
-import type { Session } from 'agentinfer'
+import { AgentInferError, Engine, firstCome } from 'agentinfer'
+import type { Scheduler, Session, SessionView } from 'agentinfer'
 
 import { checkpoint } from '../fixtures/paths.js'
 
@@ -279,6 +279,37 @@ describe('states', () => {
     expect(await code(() => session.retain({ ttl: 1, retentionClass: 4 }))).toBe('ERR_INVALID_ARGUMENT')
     expect(await code(() => session.activity({ kind: 'dreaming' } as never))).toBe('ERR_INVALID_ARGUMENT')
     expect(await code(() => session.generate().response)).toBe('ERR_INVALID_ARGUMENT') // no token yet
+    expect(await code(() => session.fork({ at: { tokens: -1, turns: session.mark().turns } }))).toBe('ERR_INVALID_ARGUMENT')
+    // Numbers that would be others as 32 bits.
+    for (const wrong of [{ tokens: [2 ** 32 + 5] }, { tokens: [5], stopIds: [2 ** 32] }, { tokens: [5], sampling: { topK: 2 ** 32 } }, { tokens: [5], deadline: 1e9 }])
+      expect(await code(() => engine.generate(wrong)), JSON.stringify(wrong)).toBe('ERR_INVALID_ARGUMENT')
+  })
+
+  test('schedulers see since when a session does what it does: what is appended meanwhile does not move it', async () => {
+    const seen: SessionView[] = []
+    const inner = firstCome()
+    const scheduler: Scheduler = {
+      name: 'watching',
+      plan(snapshot) {
+        seen.push(...snapshot.sessions)
+        return inner.plan(snapshot)
+      },
+    }
+    await using own = await Engine.open({ model: checkpoint('pangu'), maxContext: 64, threads: 1, scheduler })
+    using session = own.session()
+    const look = async (): Promise<SessionView> => {
+      await own.generate({ tokens: [5, 6], maxTokens: 1 }).response
+      return seen.at(-1)!
+    }
+    await session.append({ tokens: [5] })
+    session.activity({ kind: 'tool', tool: 'search' })
+    const before = await look()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    await session.append({ tokens: [6, 7] })
+    const behind = await look()
+    expect(behind).toMatchObject({ tokens: 3, since: before.since, activity: { kind: 'tool', tool: 'search' } })
+    session.activity({ kind: 'tool', tool: 'search' })
+    expect((await look()).since).toBeGreaterThan(before.since + 0.015)
   })
 
   test('a deadline ends the request with ERR_DEADLINE', async () => {

@@ -16,6 +16,8 @@ export interface Happening {
   gap?: number
   demand?: readonly number[]
   native?: number
+  /** Tokens that each sequence finds in the cache as it starts. */
+  cached?: number
 }
 
 interface Sequence {
@@ -55,7 +57,7 @@ export class FakeNative implements NativeEngine {
   }
 
   /** The result of the next step with the last plan. */
-  result({ ends = {}, deferred = [], more = false, gap = 0, demand = [0, 0, 0, 0], native = 1 }: Happening = {}): StepResult {
+  result({ ends = {}, deferred = [], more = false, gap = 0, demand = [0, 0, 0, 0], native = 1, cached = 0 }: Happening = {}): StepResult {
     const outcomes: number[] = []
     const tokens: number[] = []
     const { rows } = this.plans.at(-1)!
@@ -65,7 +67,7 @@ export class FakeNative implements NativeEngine {
       const room = !deferred.includes(id)
       if (room) sequence.computed += Math.min(count, sequence.known - sequence.computed)
       const emits = room && sequence.computed === sequence.known
-      const outcome = { sequence: id, kind: room ? 0 : 1, computed: sequence.computed, emitted: Number(emits), finish: ends[id] ?? 0, blocks: 1, error: -1 }
+      const outcome = { sequence: id, kind: room ? 0 : 1, computed: sequence.computed, emitted: Number(emits), finish: ends[id] ?? 0, blocks: 1, cachedTokens: cached, error: -1 }
       outcomes.push(...contract.outcome.map((name) => (outcome as Record<string, number>)[name] ?? 0))
       if (emits) tokens.push(sequence.known++)
     }
