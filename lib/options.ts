@@ -2,6 +2,7 @@
 import { z } from 'zod'
 
 import { AgentInferError } from './errors.js'
+import { maxDraftTokens } from './policy/speculate.js'
 import { defaultScheduler, schedulerNames } from './policy/schedulers.js'
 import type { Scheduler } from './policy/types.js'
 
@@ -11,44 +12,37 @@ function isScheduler(value: unknown): value is Scheduler {
 }
 
 const positive = () => z.int().positive()
+/** Of any vocabulary; ids cross as 32-bit integers. */
+const tokenId = z.int32().min(0)
+/** Seconds that a timer can wait: 24 days. */
+export const longestTimer = 2_147_483
+
+const speculationFields = z.strictObject({
+  /** Tokens drafted for a sequence and step at most. */
+  maxDraft: z.int().min(1).max(maxDraftTokens).default(maxDraftTokens),
+  /** Other agents of the same run to draft from, for each request at most. */
+  siblings: z.int().min(0).max(11).default(8),
+  /** Stored sessions with similar queries to draft from, for each request at most. */
+  retrieved: z.int().min(0).max(11).default(8),
+  memory: z
+    .strictObject({
+      /** Host memory for sessions' texts and stored sessions, of all tenants; 0: each request drafts from its own text alone. */
+      bytes: z.int().min(0).default(256 * 1024 * 1024),
+      /** Keeps stored sessions over restarts, one file for each tenant. For one engine at a time. */
+      directory: z.string().min(1).optional(),
+    })
+    .prefault({}),
+})
+export type EngineSpeculationOptions = z.output<typeof speculationFields>
 
 /**
  * Speculation: tokens that the texts at hand suggest are verified several at a time. The output is the same with and without, token
  * for token; only its speed changes. `'auto'` drafts as far as it is expected to pay, which may be not at all.
  */
 const engineSpeculation = z
-  .union([
-    z.enum(['auto', 'off']),
-    z.strictObject({
-      /** Tokens drafted for a sequence and step at most. */
-      maxDraft: z.int().min(1).max(15).default(15),
-      /** Other agents of the same run to draft from, for each request at most. */
-      siblings: z.int().min(0).max(11).default(8),
-      /** Stored sessions with similar queries to draft from, for each request at most. */
-      retrieved: z.int().min(0).max(11).default(8),
-      memory: z
-        .strictObject({
-          /** Host memory for sessions' texts and stored sessions, of all tenants; 0: each request drafts from its own text alone. */
-          bytes: z.int().min(0).default(256 * 1024 * 1024),
-          /** Keeps stored sessions over restarts, one file for each tenant. For one engine at a time. */
-          directory: z.string().min(1).optional(),
-        })
-        .prefault({}),
-    }),
-  ])
+  .union([z.enum(['auto', 'off']), speculationFields])
   .default('auto')
-  .transform((value) => (value === 'off' ? undefined : speculationDefaults(value)))
-
-export interface EngineSpeculationOptions {
-  maxDraft: number
-  siblings: number
-  retrieved: number
-  memory: { bytes: number; directory?: string | undefined }
-}
-
-function speculationDefaults(value: 'auto' | EngineSpeculationOptions): EngineSpeculationOptions {
-  return value === 'auto' ? { maxDraft: 15, siblings: 8, retrieved: 8, memory: { bytes: 256 * 1024 * 1024 } } : value
-}
+  .transform((value) => (value === 'off' ? undefined : value === 'auto' ? speculationFields.parse({}) : value))
 
 /** What the model has read and said so far. */
 export interface DraftContext {
@@ -60,8 +54,8 @@ export interface DraftContext {
 const requestSpeculation = z.union([
   z.enum(['auto', 'off']),
   z.strictObject({
-    /** At most; the engine's limit holds too. */
-    maxDraft: z.int().min(1).max(15).optional(),
+    /** Tokens drafted for it in a step at most; the engine's limit holds too. */
+    maxDraft: z.int().min(1).max(maxDraftTokens).optional(),
     /**
      * What it may draft from beside its own text, and is kept for: earlier turns of its session, other agents of its run, agents with
      * the same system prompt, stored sessions with similar queries. Default: all.
@@ -156,26 +150,26 @@ export const samplingSchema = z.strictObject({
   /** 0: greedy. Default: the model's generation_config.json does not apply; 1. */
   temperature: z.number().min(0).max(100).default(1),
   /** Keep the k most likely tokens; 0: off. */
-  topK: z.int().min(0).default(0),
-  /** Keep the fewest most likely tokens whose probabilities sum to this. */
+  topK: z.int32().min(0).default(0),
+  /** Keep the fewest most likely tokens whose probabilities sum to this, above 0 to 1; 1: off. */
   topP: z.number().gt(0).max(1).default(1),
-  /** Keep tokens at least this likely, relative to the most likely. */
+  /** Keep tokens at least this likely, relative to the most likely, 0..1; 0: off. */
   minP: z.number().min(0).max(1).default(0),
-  /** Above 1 makes tokens of prompt and output less likely. */
+  /** Above 1 makes tokens of prompt and output less likely; 1: off. */
   repetitionPenalty: z.number().positive().default(1),
-  /** Taken from the logit of every token already in the output. */
+  /** Taken from the logit of every token already in the output, -100..100; 0: off. */
   presencePenalty: z.number().min(-100).max(100).default(0),
-  /** Taken from a token's logit for each time it is in the output. */
+  /** Taken from a token's logit for each time it is in the output, -100..100; 0: off. */
   frequencyPenalty: z.number().min(-100).max(100).default(0),
   /** Added to logits, by token id. */
-  logitBias: z.record(z.string().regex(/^\d+$/), z.number()).optional(),
+  logitBias: z.record(z.string().regex(/^\d{1,9}$/, 'expected a token id'), z.number()).optional(),
   /** Only these ids may be chosen. */
-  allowedIds: z.array(z.int().min(0)).min(1).optional(),
+  allowedIds: z.array(tokenId).min(1).optional(),
   /**
    * Teacher forcing: the output begins with these ids, whatever the model says. For replaying traces, where speed is to be that of a
    * model that says them. Not together with `logprobs`.
    */
-  forced: z.union([z.array(z.int().min(0)), z.instanceof(Int32Array)]).optional(),
+  forced: z.union([z.array(tokenId), z.instanceof(Int32Array)]).optional(),
   /** End tokens are not chosen before so many tokens were produced. */
   minTokens: z.int().min(0).default(0),
   /** Same seed, same prompt, same output, whatever else runs. Default: random. */
@@ -193,25 +187,25 @@ const message = z.strictObject({
 /** A message of a chat, as the model's template takes it. @interface */
 export type Message = z.infer<typeof message>
 
-const tokenIds = z.union([z.array(z.int().min(0)), z.instanceof(Int32Array)])
+const tokenIds = z.union([z.array(tokenId), z.instanceof(Int32Array)])
 
 /** What every generation takes, inside a session or alone. */
 const generationFields = {
   /** Tokens to generate at most; default: what the context leaves. */
   maxTokens: positive().optional(),
   sampling: samplingSchema.prefault({}),
-  /** Text that ends the output; it is not part of it. */
+  /** Text that ends the output and is not part of it; the first of several to come (64 at most). */
   stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(64)]).optional(),
   /** Ids that end the output beside the model's own end tokens. */
-  stopIds: z.array(z.int().min(0)).default([]),
+  stopIds: z.array(tokenId).default([]),
   /** Go on past the model's own end tokens. */
   ignoreEos: z.boolean().default(false),
   /** Leave special markers such as `[unused16]` in the text. */
   keepSpecial: z.boolean().default(true),
   /** Higher goes first. Default: 0, or the session's. */
   priority: z.int().optional(),
-  /** Seconds from now after which the request is ended with `ERR_DEADLINE`, waiting or running. */
-  deadline: z.number().positive().optional(),
+  /** Seconds from now after which the request is ended with `ERR_DEADLINE`, waiting or running; 24 days at most. */
+  deadline: z.number().positive().max(longestTimer).optional(),
   signal: z.instanceof(AbortSignal).optional(),
   /** `'off'`: no drafts for it, and others do not draft from it. */
   speculation: requestSpeculation.default('auto'),
@@ -307,6 +301,14 @@ export const sessionActivitySchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('tool'), tool: z.string() }),
   z.strictObject({ kind: z.literal('elsewhere'), tokens: z.int().min(0) }),
 ])
+
+/** For options that are not parsed. @throws {AgentInferError} `ERR_INVALID_ARGUMENT` naming those that are not known: a misspelt one would have no effect. */
+export function refuseUnknown(given: object, known: readonly string[], what: string, prefix = ''): void {
+  const unknown = Object.keys(given).filter((key) => !known.includes(key))
+  if (unknown.length === 0) return
+  const named = unknown.map((key) => prefix + key).join(', ')
+  throw new AgentInferError('ERR_INVALID_ARGUMENT', `${what}: unknown option ${named}${known.length === 0 ? '' : `: expected some of ${known.join(', ')}`}`)
+}
 
 /** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` naming each wrong option, what was expected and what came. */
 export function parseOptions<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {

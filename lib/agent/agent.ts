@@ -2,6 +2,7 @@
 import { z } from 'zod'
 
 import { onAbort } from '../engine/abort.js'
+import { refuseUnknown } from '../options.js'
 import type { AgentEvent } from './events.js'
 import { resolveAgent } from './options.js'
 import type { AgentOptions, ResolvedAgent } from './options.js'
@@ -10,6 +11,8 @@ import { Run } from './run.js'
 import type { AgentResult, RunOptions, RunStart } from './run.js'
 import { defineTool } from './tools.js'
 import type { Tool, ToolContext } from './tools.js'
+
+const runOptions = ['signal'] as const satisfies readonly (keyof RunOptions)[]
 
 /** Thinks, calls tools and observes, on one model or on two, until it has an answer or meets a limit. */
 export class Agent {
@@ -22,14 +25,22 @@ export class Agent {
     this.name = this.#agent.name
   }
 
-  /** Begins at once, whether or not the events are read. */
+  /**
+   * Begins at once, whether or not the events are read.
+   * @throws {AgentInferError} `ERR_INVALID_ARGUMENT` for an option that there is not, `ERR_CLOSED` when an engine is closed.
+   */
   run(question: string, options: RunOptions = {}): AgentRun {
+    refuseUnknown(options, runOptions, 'agent.run')
     return new AgentRun(this.#agent, { question }, options)
   }
 
-  /** Goes on from a record; with `question`, after its answer. The agent should be made as the one that wrote it was. */
+  /**
+   * Goes on from a record; with `question`, after its answer. The agent should be made as the one that wrote it was.
+   * @throws as `run`; {TypeError} for a record of another version.
+   */
   resume(record: RunRecord, options: RunOptions & { readonly question?: string } = {}): AgentRun {
     const { question, ...rest } = options
+    refuseUnknown(rest, runOptions, 'agent.resume')
     return new AgentRun(this.#agent, { record, question }, rest)
   }
 
@@ -38,7 +49,8 @@ export class Agent {
    * run's budget: calls of one turn get equal parts of what is left.
    */
   asTool(options: AgentToolOptions): Tool {
-    const { name = this.name, description, timeout = 3600, include = [], final = false } = options
+    const { name = this.name, description, timeout = 3600, include = [], final = false, ...unknown } = options
+    refuseUnknown(unknown, [], 'asTool')
     return defineTool({
       name,
       description,
@@ -61,9 +73,11 @@ export class Agent {
   }
 }
 
+/** Options of `agent.asTool`. */
 export interface AgentToolOptions {
   /** Default: the agent's name. */
   readonly name?: string
+  /** What it is for, for the model that calls it. */
   readonly description: string
   /** Seconds; default 3600. */
   readonly timeout?: number

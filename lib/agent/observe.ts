@@ -12,7 +12,7 @@ export interface ObserveOptions {
   readonly rank: RankOptions | false
 }
 
-export const defaultObserve: ObserveOptions = { characters: 4000, rank: defaultRank }
+export const defaultObserve = { characters: 4000, rank: defaultRank } as const satisfies ObserveOptions
 
 export interface Observation {
   readonly text: string

@@ -2,11 +2,12 @@
 import { z } from 'zod'
 
 import type { SamplingOptions } from '../options.js'
-import { parseOptions } from '../options.js'
+import { parseOptions, refuseUnknown, samplingSchema } from '../options.js'
 import { AgentInferError } from '../errors.js'
 import { defaultCompress } from '../policy/compress.js'
 import { defaultCollab, routerOf } from '../policy/route.js'
 import type { CollabOptions, CustomRoute, RouteName, Router, Which } from '../policy/route.js'
+import { defaultRank } from '../policy/observe.js'
 import type { RankOptions } from '../policy/observe.js'
 import { openPanguMarkers } from '../text/output_parser.js'
 import type { OutputMarkers } from '../text/output_parser.js'
@@ -19,7 +20,7 @@ import { defaultPrompts } from './prompt.js'
 import type { AgentPrompts } from './prompt.js'
 import type { Tool } from './tools.js'
 
-/** The models of an agent. They may be one engine. */
+/** The models of an agent, one or both. They may be one engine. */
 export interface AgentModels {
   readonly small?: AgentEngine
   readonly large?: AgentEngine
@@ -47,6 +48,7 @@ export interface AgentCompressOptions {
 export interface AgentOptions {
   /** One or both. */
   readonly models: AgentModels
+  /** What it may call: `defineTool`, `searchTool`, another agent's `asTool`. Default: none. */
   readonly tools?: readonly Tool[]
   /** The beginning of the system turn. */
   readonly instructions?: string
@@ -56,6 +58,7 @@ export interface AgentOptions {
   readonly collab?: AgentCollabOptions | false
   /** `false`: observations and history stay as they are. */
   readonly compress?: AgentCompressOptions | false
+  /** Default: 40 turns, tokens and seconds without limit. */
   readonly limits?: Partial<Limits>
   /** Slow thinking (openPangu's default); `false` adds ` /no_think`. */
   readonly thinking?: boolean
@@ -67,8 +70,11 @@ export interface AgentOptions {
   readonly silentTurns?: number
   /** Agents of different tenants share no KV. */
   readonly tenant?: string
+  /** Of its requests; higher goes first. Default 0. What runs in the background has less. */
   readonly priority?: number
+  /** Texts that the runtime writes for the models, in place of `defaultPrompts`. */
   readonly prompts?: Partial<AgentPrompts>
+  /** What the models put around thinking and calls. Default: `openPanguMarkers`. */
   readonly markers?: OutputMarkers
 }
 
@@ -112,22 +118,21 @@ const scalars = z.object({
     .prefault({}),
 })
 
-const known = new Set([
-  ...Object.keys(scalars.shape),
-  'models', 'tools', 'collab', 'compress', 'sampling', 'prompts', 'markers',
-])
+const known = [...Object.keys(scalars.shape), 'models', 'tools', 'collab', 'compress', 'sampling', 'prompts', 'markers']
 
 const defaultHistory: HistoryOptions = { ...defaultCompress, rule: 'gate', threshold: 5000, usualTurns: 20, priority: -1, load: 1.5, handover: true }
 
 /** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` */
 export function resolveAgent(options: AgentOptions): ResolvedAgent {
-  const unknown = Object.keys(options).filter((key) => !known.has(key))
-  if (unknown.length > 0) throw wrong(`unknown option ${unknown.join(', ')}`)
+  refuseUnknown(options, known, 'Agent')
   const { thinking, ...plain } = parseOptions(scalars, options, 'Agent')
   const { models, tools = [], collab = {}, compress = {}, sampling = { temperature: 0.6, topP: 0.95 } } = options
+  if (compress !== false) refuseUnknown(compress, ['observations', 'history'], 'Agent', 'compress.')
   const names = tools.map(({ name }) => name)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined) throw wrong(`two tools are called "${twice}"`)
+  parseOptions(samplingSchema, sampling, 'Agent: sampling')
+  refuseUnknown(options.prompts ?? {}, Object.keys(defaultPrompts), 'Agent', 'prompts.')
   return {
     ...plain,
     models,
@@ -148,6 +153,8 @@ function resolveCollab(models: AgentModels, collab: AgentCollabOptions | false):
   const only: Which | undefined = small === undefined ? 'large' : large === undefined ? 'small' : undefined
   const { route, reasonTokens = 32, warmFrom = 0.2, ...rest } = collab === false ? { route: only ?? 'large' } : collab
   checkCollab(rest)
+  if (!(Number.isInteger(reasonTokens) && reasonTokens >= 0)) throw wrong(`collab.reasonTokens: expected an integer of at least 0, got ${reasonTokens}`)
+  if (warmFrom !== false && !(warmFrom >= 0)) throw wrong(`collab.warmFrom: expected a probability or false, got ${warmFrom}`)
   const chosen = route ?? only ?? 'collab'
   if (only !== undefined && chosen !== only) throw wrong(`collab.route: ${typeof chosen === 'string' ? chosen : 'this rule'} needs both models, got ${only} alone`)
   return { route: routerOf(chosen, { ...defaultCollab, ...rest }), reasonTokens, warmFrom: warmFrom === false ? Number.POSITIVE_INFINITY : warmFrom }
@@ -155,8 +162,7 @@ function resolveCollab(models: AgentModels, collab: AgentCollabOptions | false):
 
 /** A wrong value would not fail later, it would silently never escalate, or always. */
 function checkCollab(rest: Partial<CollabOptions>): void {
-  const unknown = Object.keys(rest).filter((key) => !(key in defaultCollab))
-  if (unknown.length > 0) throw wrong(`unknown option collab.${unknown.join(', collab.')}`)
+  refuseUnknown(rest, Object.keys(defaultCollab), 'Agent', 'collab.')
   for (const key of ['up', 'down', 'askFrom', 'redoBelow'] as const) {
     const value = rest[key]
     if (value !== undefined && !(value >= 0 && value <= 1)) throw wrong(`collab.${key}: expected a probability, 0 to 1, got ${value}`)
@@ -168,17 +174,25 @@ function checkCollab(rest: Partial<CollabOptions>): void {
 function resolveObservations(compress: AgentCompressOptions | false): ObserveOptions | undefined {
   const given = compress === false ? false : (compress.observations ?? {})
   if (given === false) return undefined
+  refuseUnknown(given, ['characters', 'rank'], 'Agent', 'compress.observations.')
   const { characters = defaultObserve.characters, rank = {} } = given
-  const ranks = rank === false || defaultObserve.rank === false ? false : { ...defaultObserve.rank, ...rank }
-  return { characters, rank: ranks }
+  if (!(characters > 0)) throw wrong(`compress.observations.characters: expected a number above 0, got ${characters}`)
+  if (rank === false) return { characters, rank }
+  refuseUnknown(rank, Object.keys(defaultRank), 'Agent', 'compress.observations.rank.')
+  return { characters, rank: { ...defaultRank, ...rank } }
 }
 
 function resolveHistory(compress: AgentCompressOptions | false): HistoryOptions | undefined {
   const given = compress === false ? false : (compress.history ?? {})
   if (given === false) return undefined
-  const chosen = { ...defaultHistory, ...(typeof given === 'object' ? given : { rule: given }) }
+  const asked = typeof given === 'object' ? given : { rule: given }
+  refuseUnknown(asked, [...Object.keys(defaultHistory), 'lambda'], 'Agent', 'compress.history.')
+  const chosen = { ...defaultHistory, ...asked }
+  const { rule } = chosen
+  if (typeof rule !== 'function' && rule !== 'gate' && rule !== 'paper')
+    throw wrong(`compress.history: expected 'gate', 'paper', a function, or an object with these as its rule, got ${JSON.stringify(rule)}`)
   // The paper knows no such thing.
-  return { ...chosen, handover: chosen.handover && chosen.rule !== 'paper' }
+  return { ...chosen, handover: chosen.handover && rule !== 'paper' }
 }
 
 function wrong(message: string): AgentInferError {

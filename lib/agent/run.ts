@@ -31,6 +31,7 @@ import type { TurnOutput } from './turn.js'
 
 /** Options of `agent.run`. */
 export interface RunOptions {
+  /** Aborts the run with all that it has begun; its result rejects with the signal's reason. */
   readonly signal?: AbortSignal
 }
 
@@ -111,7 +112,7 @@ export class Run {
       this.#transcript.add<'system'>({ kind: 'system', text })
     }
     if (start.question !== undefined) this.#transcript.add<'query'>({ kind: 'query', text: start.question, by: 'user' })
-    for (const which of ['small', 'large'] as const) this.#addSide(which)
+    this.#openSides()
     this.#collab = this.#makeCollab(record?.route)
     this.#compressor = this.#makeCompressor()
     publish('agentinfer:agent:start', () => ({
@@ -281,6 +282,7 @@ export class Run {
     for (const call of calls) this.#emit({ type: 'tool-call', turn, call })
     if (calls.length > 0) this.#announce(calls)
     const verdict = this.#collab.judge(steps)
+    verdict.catch(() => undefined) // awaited below, where what comes before does not throw
     this.#collab.warm()
     this.#compressor?.catchUp()
     const [outcomes, progress] = await Promise.all([this.#runCalls(calls), verdict])
@@ -356,6 +358,16 @@ export class Run {
     if (this.#last === undefined && turns === 1 && this.#turn > 0) this.#last = 'turns'
     if (this.#last === undefined) return
     this.#transcript.add<'query'>({ kind: 'query', text: this.#agent.prompts.lastTurn, by: 'agent' })
+  }
+
+  /** Both or none: one of the engines may be closed. */
+  #openSides(): void {
+    try {
+      for (const which of ['small', 'large'] as const) this.#addSide(which)
+    } catch (error) {
+      for (const { thread } of this.#sides.values()) thread.release()
+      throw error
+    }
   }
 
   #addSide(which: Which): void {

@@ -6,6 +6,7 @@
 import { z } from 'zod'
 
 import { onAbort } from '../engine/abort.js'
+import { refuseUnknown } from '../options.js'
 import { interest, rankResults } from '../policy/observe.js'
 import type { SearchResult } from '../policy/observe.js'
 import type { AgentEngine } from './host.js'
@@ -22,6 +23,7 @@ export type Scorer = (query: string, results: readonly SearchResult[], context: 
 export interface SearchToolOptions {
   /** Default `search`. */
   readonly name?: string
+  /** For the model. Default: that it searches and gives the best results. */
   readonly description?: string
   /** Finds results, best first or in any order. */
   search(query: string, context: { readonly signal: AbortSignal }): readonly SearchResult[] | Promise<readonly SearchResult[]>
@@ -42,6 +44,7 @@ export interface OpenedResult extends SearchResult {
 /** A search tool that opens the best results itself: see `searchAndOpen`. */
 export function searchTool(options: SearchToolOptions): Tool {
   const { name = 'search', description = 'searches and gives the best results', timeout = 60 } = options
+  refuseUnknown(options, ['name', 'description', 'search', 'open', 'top', 'scorer', 'timeout'] satisfies (keyof SearchToolOptions)[], 'searchTool')
   return defineTool({
     name,
     description,
@@ -56,6 +59,7 @@ export async function searchAndOpen(query: string, options: SearchToolOptions, s
   const { top = 3, scorer } = options
   const opens = options.open !== undefined
   const results = await options.search(query, { signal })
+  signal.throwIfAborted() // or pages would be fetched for nobody
   const rank = (scores?: readonly number[]): readonly number[] =>
     rankResults(results, interest(query), { min: Math.min(top, 1), max: Math.max(top, results.length), relative: 0 }, scores).kept
   let order = rank()
@@ -66,11 +70,12 @@ export async function searchAndOpen(query: string, options: SearchToolOptions, s
     if (scorer !== undefined && results.length > 1) {
       const scoring = new AbortController()
       const ignore = onAbort(signal, () => scoring.abort(signal.reason))
-      const scores = scorer(query, results, { signal: scoring.signal }).catch(() => undefined)
+      const scores = (async () => await scorer(query, results, { signal: scoring.signal }))().catch(() => undefined)
       // With nothing to open the scores are all there is to wait for; otherwise the pages do not wait for them.
       const found = await (!opens ? scores : Promise.race([scores, pages.done()]))
       ignore()
       scoring.abort(new Error('the pages came first'))
+      signal.throwIfAborted()
       if (found?.length === results.length) order = rank(found)
       pages.want(order.slice(0, top))
     }
@@ -132,11 +137,15 @@ class Pages {
   }
 }
 
+/** Options of `modelScorer`. */
 export interface ModelScorerOptions {
+  /** The system turn. Default: to judge whether a page is likely to help with the question. */
   readonly instructions?: string
   /** What the verdict begins with; TRUE or FALSE follows. */
   readonly lead?: string
+  /** Of its requests; higher goes first. Default 0. */
   readonly priority?: number
+  /** Requests of different tenants share no KV. Default `''`. */
   readonly tenant?: string
   /** Probabilities below this count as 0. Default 0.3. */
   readonly least?: number
@@ -146,7 +155,8 @@ const scorerInstructions = 'You judge search results. For each one, say whether 
 
 /** A small model's probability that a page helps, from its title and snippet: all results in one batch, a word each. */
 export function modelScorer(engine: AgentEngine, options: ModelScorerOptions = {}): Scorer {
-  const { instructions = scorerInstructions, lead = '<value>', priority = 0, tenant = '', least = 0.3 } = options
+  const { instructions = scorerInstructions, lead = '<value>', priority = 0, tenant = '', least = 0.3, ...unknown } = options
+  refuseUnknown(unknown, [], 'modelScorer')
   return async (query, results, { signal }) => {
     const messages = [
       { role: 'system', content: instructions },

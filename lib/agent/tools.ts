@@ -2,7 +2,7 @@
 import { z } from 'zod'
 
 import { onAbort } from '../engine/abort.js'
-import { parseOptions } from '../options.js'
+import { longestTimer, parseOptions } from '../options.js'
 import type { SearchResult } from '../policy/observe.js'
 import { isMalformed } from '../text/tool_calls.js'
 import type { ParsedCall } from '../text/tool_calls.js'
@@ -37,14 +37,15 @@ export interface CallingRun {
 export interface ToolOptions<Parameters extends z.ZodObject, Value> {
   /** What the model calls it: letters, digits, `_`, `-` and `.`. */
   readonly name: string
+  /** What it is for, for the model. */
   readonly description: string
-  /** The arguments. Their descriptions go to the model with the schema. */
+  /** The arguments, of zod 4. Their descriptions go to the model with the schema. */
   readonly parameters: Parameters
   /** What it does. An exception becomes an observation that the model can act on. */
   run(args: z.output<Parameters>, context: ToolContext): Value | Promise<Value>
-  /** Seconds after which a call is given up; default 60. */
+  /** Seconds after which a call is given up, 24 days at most; default 60. */
   readonly timeout?: number
-  /** Further attempts after a failure, 0.2 s, 0.4 s, … apart; default 0. */
+  /** Further attempts after a failure, 0.2 s, 0.4 s, … apart, 10 at most; default 0. */
   readonly retries?: number
   /** Whether calls of one turn run at the same time; default true. */
   readonly parallel?: boolean
@@ -84,25 +85,35 @@ export interface Tool {
   results(value: unknown): readonly SearchResult[] | undefined
 }
 
-const toolSchema = z.object({
+const given = z.custom((value) => typeof value === 'function', 'expected a function')
+
+const toolSchema = z.strictObject({
   name: z.string().regex(/^[\w.-]{1,64}$/, 'expected 1 to 64 letters, digits, "_", "-" or "."'),
   description: z.string().min(1),
-  timeout: z.number().positive().default(60),
+  parameters: z.custom((value) => value instanceof z.ZodObject, 'expected z.object({ … }) of zod 4'),
+  run: given,
+  render: given.optional(),
+  results: given.optional(),
+  timeout: z.number().positive().max(longestTimer).default(60),
   retries: z.int().min(0).max(10).default(0),
   parallel: z.boolean().default(true),
   verbatim: z.boolean().default(false),
   final: z.boolean().default(false),
 })
 
-/** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` */
+/** A tool from its options. @throws {AgentInferError} `ERR_INVALID_ARGUMENT` naming each option that is wrong or unknown. */
 export function defineTool<Parameters extends z.ZodObject, Value>(options: ToolOptions<Parameters, Value>): Tool {
-  const { name, description, ...rest } = parseOptions(toolSchema, options, 'defineTool')
+  const { name, description, timeout, retries, parallel, verbatim, final } = parseOptions(toolSchema, options, 'defineTool')
   const { $schema: _dialect, ...schema } = z.toJSONSchema(options.parameters, { io: 'input' })
   return {
     name,
     description,
     schema,
-    ...rest,
+    timeout,
+    retries,
+    parallel,
+    verbatim,
+    final,
     check(args) {
       const parsed = options.parameters.safeParse(args)
       if (parsed.success) return { args: parsed.data }
@@ -177,6 +188,7 @@ async function within<T>(tool: Tool, work: (signal: AbortSignal) => Promise<T>, 
 /** Ends early when the signal is aborted. */
 export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
     const end = (): void => {
       clearTimeout(timer)
       ignore()
