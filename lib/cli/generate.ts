@@ -35,11 +35,11 @@ export function addGenerate(program: Command): void {
     .option('--system <text>', 'system message (with --chat)')
     .option('--max-tokens <n>', 'tokens to generate at most', number)
     .option('--temperature <t>', '0 is greedy', number, 1)
-    .option('--top-p <p>', 'nucleus', number)
-    .option('--top-k <k>', 'highest k', number)
+    .option('--top-p <p>', 'keep the fewest most likely tokens whose probabilities sum to this', number)
+    .option('--top-k <k>', 'keep the k most likely tokens', number)
     .option('--seed <n>', 'same seed, same output', number)
     .option('--stop <text...>', 'text that ends the output')
-    .option('--device <device>', 'cpu or auto')
+    .option('--device <device>', "cpu, npu:0, npu:0,1 (one model over both) or auto: the first NPU, else the CPU")
     .option('--weights <format>', 'bf16 or int8')
     .option('--threads <n>', 'CPU threads', number)
     .option('--max-context <n>', 'tokens of prompt and output together', number)
@@ -64,8 +64,7 @@ async function run(flags: Flags): Promise<void> {
     model: flags.model,
     signal: interrupt.signal,
     onProgress: ({ done, total }) => progress.update(done, total),
-  })
-  progress.end()
+  }).finally(() => progress.end())
   try {
     const stream = engine.generate({ ...request(flags, prompt), signal: interrupt.signal })
     await print(stream, flags.json === true)

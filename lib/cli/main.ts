@@ -9,7 +9,7 @@ import { addBench } from './bench.js'
 import { addDoctor } from './doctor.js'
 import { addGenerate } from './generate.js'
 import { addInspect } from './inspect.js'
-import { reportError } from './output.js'
+import { endWithReader, reportError } from './output.js'
 import { addQuantize } from './quantize.js'
 
 const manifest = JSON.parse(readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as { version: string }
@@ -25,6 +25,7 @@ addQuantize(program)
 addDoctor(program)
 addBench(program)
 
+endWithReader()
 try {
   await program.parseAsync()
 } catch (error) {

@@ -1,4 +1,6 @@
 /** What commands print: results to stdout, everything else to stderr. */
+import { InvalidArgumentError } from 'commander'
+
 import { AgentInferError } from '../errors.js'
 
 export function reportError(error: unknown, debug: boolean): void {
@@ -36,10 +38,17 @@ export function table(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n') + '\n'
 }
 
-/** An option's value as a number; commander reports what is thrown. */
+/** An option's value as a number. What is thrown commander tells with the option's name. */
 export function number(text: string): number {
   const value = Number(text)
-  if (text.trim() === '' || Number.isNaN(value))
-    throw new AgentInferError('ERR_INVALID_ARGUMENT', `expected a number, got '${text}'`)
+  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError(`expected a number, got '${text}'`)
   return value
+}
+
+/** Whoever reads the output may leave when they have seen enough (`| head`): then there is nothing more to say. */
+export function endWithReader(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    process.exit(0)
+  })
 }
