@@ -1,18 +1,18 @@
 /** The process that runs one case: rows and progress go to the parent as messages. */
 import { fileURLToPath } from 'node:url'
-import type { ParseArgsConfig } from 'node:util'
 
 import { AgentInferError } from 'agentinfer'
 
+import type { CaseOptions } from './options.js'
 import { Report } from './report.js'
 import type { About, Row } from './report.js'
 
-export type CaseValues = Record<string, string | boolean | undefined>
+type CaseValues = Record<string, string | boolean | undefined>
 
 /** What a module in cases/ exports. */
 export interface CaseModule {
   readonly description: string
-  readonly options: NonNullable<ParseArgsConfig['options']>
+  readonly options: CaseOptions
   run(report: Report, values: CaseValues): Promise<void>
 }
 

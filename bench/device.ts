@@ -10,8 +10,6 @@ export const onCpu = !device.startsWith('npu:')
 /** The NPUs are those of test/ascend-emulator: what is measured on them is marked so. */
 export const emulated = !onCpu && ['ASCEND_HOME_PATH', 'ASCEND_TOOLKIT_HOME'].some((name) => existsSync(path.join(process.env[name] ?? '', 'emulator.env')))
 
-export const deviceOption = { device: { type: 'string', default: 'cpu' } } as const
-
 /** Options of an engine that hold on the CPU alone: an NPU has its own. */
 export function cpuOnly<T extends object>(options: T): Partial<T> {
   return onCpu ? options : {}

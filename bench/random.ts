@@ -20,9 +20,8 @@ export class Random {
     return low + Math.floor(this.next() * (high - low + 1))
   }
 
-  /** Mean 1. */
-  exponential(): number {
-    return -Math.log(1 - this.next())
+  exponential(mean = 1): number {
+    return -mean * Math.log(1 - this.next())
   }
 
   /** Standard normal. */

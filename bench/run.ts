@@ -4,7 +4,7 @@
  * Runs a case in a process of its own, prints its rows as they come, and at the end one table. `<case> --help` lists the case's options.
  */
 import { fork } from 'node:child_process'
-import { readdirSync, realpathSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, realpathSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -13,6 +13,8 @@ import type { CaseMessage, CaseModule } from './case_process.js'
 import { changes, differences, formatChanges } from './compare.js'
 import { environment, readDocument } from './document.js'
 import type { BenchDocument } from './document.js'
+import { wrongOption } from './options.js'
+import type { CaseOptions } from './options.js'
 import { figure, formatTable } from './report.js'
 import type { About, Row } from './report.js'
 import { resultPage } from './result_page.js'
@@ -20,13 +22,10 @@ import { resultPage } from './result_page.js'
 const casesFolder = fileURLToPath(new URL('cases', import.meta.url))
 
 const outputs = {
-  /** Everything, for programs and for --compare. */
-  json: { type: 'string' },
-  /** One page with plots. */
-  html: { type: 'string' },
-  /** What an earlier run wrote with --json. */
-  compare: { type: 'string' },
-  help: { type: 'boolean' },
+  json: { type: 'string', about: 'a file for everything, for programs and for --compare' },
+  html: { type: 'string', about: 'a file for one page with plots' },
+  compare: { type: 'string', about: 'what an earlier run wrote with --json: says what has changed' },
+  help: { type: 'boolean', about: 'this' },
 } as const
 
 function caseNames(): string[] {
@@ -56,7 +55,9 @@ export async function runBench(argv: readonly string[], command: string): Promis
   checkNumbers(options, values)
   const { json, html, compare, ...rest } = values as Record<string, string | boolean | undefined>
   const before = typeof compare === 'string' ? readDocument(compare) : undefined
+  for (const file of [json, html]) if (typeof file === 'string') assertWritable(file)
   const { rows, about } = await runCase(name, rest)
+  if (rows.length === 0) throw new Error(`${name} has measured nothing: its options leave nothing to do here`)
   process.stdout.write(`\n${formatTable(rows)}\n`)
   const document: BenchDocument = { version: 1, case: name, date: new Date().toISOString(), environment: environment(), options: rest, about, rows }
   const compared = before === undefined ? undefined : { file: String(compare), changes: changes(before, rows), differences: differences(before, document) }
@@ -67,12 +68,12 @@ export async function runBench(argv: readonly string[], command: string): Promis
 }
 
 /** An option that is a number unless told otherwise must be told one: NaN rounds would measure nothing and fail somewhere else. */
-function checkNumbers(options: CaseModule['options'], values: Readonly<Record<string, unknown>>): void {
+function checkNumbers(options: CaseOptions, values: Readonly<Record<string, unknown>>): void {
   for (const [name, { default: usual }] of Object.entries(options)) {
     if (typeof usual !== 'string' || usual === '' || !Number.isFinite(Number(usual))) continue
     const value = Number(values[name])
     if (!Number.isFinite(value) || value < 0 || (value === 0 && name === 'rounds'))
-      throw new Error(`--${name}: expected a number like ${usual}, got '${String(values[name])}'`)
+      throw wrongOption(name, `a number like ${usual}`, String(values[name]))
   }
 }
 
@@ -81,13 +82,18 @@ async function usage(command: string): Promise<string> {
   return `usage: ${command} <case> [options] [--json FILE] [--html FILE] [--compare OLD.json]\n\ncases (<case> --help lists options):\n${lines.join('')}`
 }
 
-function optionLines(options: CaseModule['options']): string {
+function optionLines(options: CaseOptions): string {
   return Object.entries(options)
-    .map(([name, { type, default: usual }]) => {
-      const shown = type === 'boolean' || usual === undefined ? '' : usual === '' ? '' : `  default: ${String(usual)}`
-      return `  --${name}${type === 'boolean' ? '' : ' <value>'}${shown}\n`
+    .map(([name, { type, default: usual = '', about = '' }]) => {
+      const shown = type === 'boolean' || usual === '' ? '' : `default: ${String(usual)}`
+      return `  ${`--${name}${type === 'boolean' ? '' : ' <value>'}`.padEnd(28)}${[about, shown].filter(Boolean).join('; ')}`.trimEnd() + '\n'
     })
     .join('')
+}
+
+/** Before minutes of measuring, not behind them. */
+function assertWritable(file: string): void {
+  closeSync(openSync(file, 'a'))
 }
 
 function runCase(name: string, values: Record<string, unknown>): Promise<{ rows: Row[]; about: About }> {

@@ -1,4 +1,4 @@
-/** The model and the device that a case measures, as its options name them, and what the device allows at most. */
+/** The model and the device that a case measures, as its options name them (options.ts), and what the device allows at most. */
 import { createHash } from 'node:crypto'
 import { closeSync, openSync, readFileSync, readSync, readdirSync, statSync } from 'node:fs'
 import path from 'node:path'
@@ -8,36 +8,24 @@ import type { EngineInfo, EngineOptions } from 'agentinfer'
 
 import { ascend910B3 } from './ascend/chip.js'
 import { modelFolder } from './model_shapes.js'
+import type { modelOptions, targetOptions } from './options.js'
 import type { About, Report } from './report.js'
 
-/** Options of every case that measures a model of the user's choice. */
-export const targetOptions = {
-  /** A checkpoint's folder, or a shape with random weights: 0.5b, 20m, tiny. */
-  model: { type: 'string', default: '0.5b' },
-  device: { type: 'string', default: 'auto' },
-  weights: { type: 'string', default: 'bf16' },
-  /** Of a CPU; default: all cores this process may use. */
-  threads: { type: 'string', default: '' },
-  scheduler: { type: 'string', default: 'agent-sched' },
-  /** Tokens of a sequence, and of KV in all; defaults: those of the case, and of the engine. */
-  'max-context': { type: 'string', default: '' },
-  'kv-tokens': { type: 'string', default: '' },
-} as const
+/** Of `targetOptions`, or of `modelOptions` alone. */
+type Asked = Readonly<Record<keyof ReturnType<typeof modelOptions>, string> & Partial<Record<keyof typeof targetOptions, string>>>
 
-export type TargetValues = Record<keyof typeof targetOptions, string>
-
-/** Opens it, and says so in the record of the run. `more`: what the case needs. */
-export async function openTarget(report: Report, values: TargetValues, more: Partial<EngineOptions> = {}): Promise<Engine> {
+/** Opens it, and says so in the record of the run. `more`: what the case needs, where it was not asked for otherwise. */
+export async function openTarget(report: Report, values: Asked, more: Partial<EngineOptions> = {}): Promise<Engine> {
   const folder = modelFolder(values.model)
   report.progress(`opening ${folder}`)
-  const given = (name: 'threads' | 'max-context' | 'kv-tokens'): number | undefined => (values[name] === '' ? undefined : Number(values[name]))
+  const given = (name: 'threads' | 'max-context' | 'kv-tokens'): number | undefined => ((values[name] ?? '') === '' ? undefined : Number(values[name]))
   const [threads, maxContext, kvTokens] = [given('threads'), given('max-context'), given('kv-tokens')]
   const engine = await Engine.open({
     ...more,
     model: folder,
     device: values.device,
     weights: values.weights as NonNullable<EngineOptions['weights']>,
-    scheduler: values.scheduler as NonNullable<EngineOptions['scheduler']>,
+    ...(values.scheduler !== undefined && { scheduler: values.scheduler as NonNullable<EngineOptions['scheduler']> }),
     ...(threads !== undefined && { threads }),
     ...(maxContext !== undefined && { maxContext }),
     ...(kvTokens !== undefined && { kvTokens }),
@@ -119,12 +107,4 @@ export function decodeLimit(info: EngineInfo, { bytesPerSecond, operationsPerSec
   const { bytes, operations } = costsOf(info)
   const head = 2 * info.config.hiddenSize * info.config.vocabSize
   return sequences / Math.max(bytes / bytesPerSecond, (sequences * (operations + head)) / operationsPerSecond)
-}
-
-/** "1,8,32" */
-export function numbers(list: string): number[] {
-  const values = list.split(',').filter((part) => part !== '').map(Number)
-  const wrong = values.find((value) => !(value > 0))
-  if (wrong !== undefined) throw new Error(`expected positive numbers with commas between them, got '${list}'`)
-  return values
 }

@@ -3,32 +3,24 @@
  * with everything on, and with each part off in turn. Turns write what a trace says (teacher forcing); the forward passes, the KV, the
  * drafts and the scheduling are real.
  */
-import { Engine } from 'agentinfer'
 import type { AgentOptions, EngineOptions } from 'agentinfer'
 
 import { madeTrace, recordedTrace, runTrace } from '../agent_traces.js'
 import type { Measured, Trace } from '../agent_traces.js'
-import { modelFolder } from '../model_shapes.js'
+import { modelOptions, option } from '../options.js'
 import { median } from '../report.js'
 import type { Report } from '../report.js'
-import { describeModel } from '../target.js'
+import { openTarget } from '../target.js'
 
 export const description = 'agents with everything on, and with speculation, agent-sched, the observation filter or memory of history off in turn'
 export const options = {
-  /** A folder, or a shape with random weights. */
-  model: { type: 'string', default: '20m' },
-  device: { type: 'string', default: 'cpu' },
-  weights: { type: 'string', default: 'bf16' },
-  threads: { type: 'string', default: '' },
-  rounds: { type: 'string', default: '3' },
-  agents: { type: 'string', default: '8' },
-  turns: { type: 'string', default: '12' },
-  /** Milliseconds a tool takes. */
-  latency: { type: 'string', default: '150' },
-  /** KV for so much of what all agents hold at the end. */
-  room: { type: 'string', default: '0.6' },
-  /** A saved run (RunRecord as JSON) instead of the built-in trace. */
-  trace: { type: 'string', default: '' },
+  ...modelOptions('20m', 'cpu'),
+  rounds: option('3', 'measured; one more warms up'),
+  agents: option('8', 'agents at once'),
+  turns: option('12', 'turns of each'),
+  latency: option('150', 'milliseconds a tool takes'),
+  room: option('0.6', 'KV for so much of what all agents hold at the end'),
+  trace: option('', 'a saved run (RunRecord as JSON) in place of the built-in traces'),
 } as const
 
 type Values = Record<keyof typeof options, string>
@@ -56,20 +48,9 @@ function roughTokens({ turns, values }: Trace): number {
 }
 
 async function one(report: Report, variant: Variant, traces: readonly Trace[], values: Values): Promise<{ seconds: number; runs: Measured[] }> {
-  const folder = modelFolder(values.model)
   const sizes = traces.map(roughTokens)
   const kvTokens = Math.ceil(Math.max(Number(values.room) * sizes.reduce((sum, size) => sum + size, 0), 2 * Math.max(...sizes)))
-  const engine = await Engine.open({
-    model: folder,
-    device: values.device,
-    weights: values.weights as NonNullable<EngineOptions['weights']>,
-    ...(values.threads !== '' && { threads: Number(values.threads) }),
-    maxContext: 2 * Math.max(...sizes) + 1024,
-    kvTokens,
-    scheduler: 'agent-sched',
-    ...variant.engine,
-  })
-  report.about({ model: describeModel(folder, engine.info) })
+  const engine = await openTarget(report, values, { maxContext: 2 * Math.max(...sizes) + 1024, kvTokens, scheduler: 'agent-sched', ...variant.engine })
   const start = performance.now()
   const runs = await Promise.all(traces.map((trace) => runTrace(trace, { small: engine }, Number(values.latency), variant.agent ?? {})))
   const seconds = (performance.now() - start) / 1000

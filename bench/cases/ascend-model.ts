@@ -8,13 +8,14 @@ import type { AscendSetup, SequenceStep, StepTime } from '../ascend/model.js'
 import { publishedFigures } from '../ascend/published.js'
 import { divides, shapes } from '../ascend/shapes.js'
 import type { DecoderShape } from '../ascend/shapes.js'
+import { numbers, option, wrongOption } from '../options.js'
 import type { Report, Row } from '../report.js'
 
 export const description = 'MODEL (no measurement): steps of openPangu 7B and an assumed 38B on 1 to 8 Ascend 910B3, beside roofline and published figures'
 export const options = {
-  model: { type: 'string', default: 'openpangu-7b,openpangu-38b-assumed' },
-  tp: { type: 'string', default: '1,2,4,8' },
-  context: { type: 'string', default: '4096' },
+  model: option('openpangu-7b,openpangu-38b-assumed', `some of ${Object.keys(shapes).join(', ')}`),
+  tp: option('1,2,4,8', 'cards (tensor parallel)'),
+  context: option('4096', 'tokens a sequence has'),
 } as const
 
 const hostBudget = 4e-3
@@ -24,14 +25,14 @@ const drafts = 7
 
 export function run(report: Report, values: { model: string; tp: string; context: string }): void {
   const context = Number(values.context)
-  if (!Number.isInteger(context) || context < 16) throw new Error(`--context: expected tokens, at least 16, got '${values.context}'`)
+  if (!Number.isInteger(context) || context < 16) throw wrongOption('context', 'tokens, at least 16', values.context)
   const add = (row: Row): void => report.add({ ...row, name: `MODEL ${row.name}`, modelled: true })
   for (const { name, published, modelled, unit, source } of publishedFigures())
     add({ name, value: modelled, unit, note: `published ${published} ${unit}: ${source}` })
   for (const shape of values.model.split(',').map(shapeNamed)) {
     for (const weights of ['bf16', 'w8a8'] as const)
-      for (const tensorParallel of values.tp.split(',').map(Number)) {
-        if (!divides(shape, tensorParallel)) throw new Error(`--tp: ${shape.name} does not divide by ${tensorParallel}`)
+      for (const tensorParallel of numbers('tp', values.tp)) {
+        if (!divides(shape, tensorParallel)) throw wrongOption('tp', `numbers that ${shape.name} divides by`, values.tp)
         if (fits(shape, tensorParallel, weights)) addSetup(add, { shape, weights, tensorParallel }, context)
         else report.progress(`${shape.name} ${weights} does not fit on ${tensorParallel} cards`)
       }
@@ -40,7 +41,7 @@ export function run(report: Report, values: { model: string; tp: string; context
 
 function shapeNamed(name: string): DecoderShape {
   const found = Object.entries(shapes).find(([key]) => key === name)
-  if (found === undefined) throw new Error(`--model: expected some of ${Object.keys(shapes).join(', ')}, got '${name}'`)
+  if (found === undefined) throw wrongOption('model', `some of ${Object.keys(shapes).join(', ')}`, name)
   return found[1]
 }
 

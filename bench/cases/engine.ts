@@ -9,11 +9,13 @@ import { fileURLToPath } from 'node:url'
 import { Engine, measureLimits } from 'agentinfer'
 import type { MachineLimits } from 'agentinfer'
 
-import { device, deviceOption, onCpu } from '../device.js'
+import { device, onCpu } from '../device.js'
 import { flopsPerPrefillToken, modelShapes, shapeName, shapedModel, weightBytesPerToken } from '../model_shapes.js'
 import type { ModelShape, ModelShapeName } from '../model_shapes.js'
 import { ggufModel } from '../peer/gguf.js'
 import { LlamaPeer, peerInstalled } from '../peer/llama.js'
+import { deviceOption, flag, option } from '../options.js'
+import { Random } from '../random.js'
 import { median } from '../report.js'
 import type { Report, Row } from '../report.js'
 import type { OpeningFigures } from '../opening_process.js'
@@ -21,11 +23,10 @@ import type { OpeningFigures } from '../opening_process.js'
 export const description = 'decode, prefill, opening, memory and tokenising of one engine, beside the limits of the machine and node-llama-cpp'
 export const options = {
   ...deviceOption,
-  /** Random weights of this size; the targets are those of 0.5b. */
-  shape: { type: 'string', default: '0.5b' },
-  rounds: { type: 'string', default: '7' },
-  threads: { type: 'string', default: '2' },
-  'no-peer': { type: 'boolean', default: false },
+  shape: option('0.5b', 'random weights of this size: 0.5b, 20m, tiny; the targets are those of 0.5b'),
+  rounds: option('7', 'measured; one more warms up'),
+  threads: option('2', 'of the CPU'),
+  'no-peer': flag('without node-llama-cpp, where it is installed'),
 } as const
 
 /** What is measured, and with how many threads. */
@@ -44,13 +45,8 @@ const verifyRows = 6
 type Weights = 'bf16' | 'int8'
 
 /** Distinct prompts, so that no prefix cache is measured by accident. */
-let promptSeed = 1
-function randomTokens(count: number): number[] {
-  return Array.from({ length: count }, () => {
-    promptSeed = (Math.imul(promptSeed, 1664525) + 1013904223) >>> 0
-    return 10 + (promptSeed >>> 8) % (ids - 10)
-  })
-}
+const random = new Random(1)
+const randomTokens = (count: number): number[] => random.tokens(count, ids)
 
 const generation = { ignoreEos: true, sampling: { temperature: 0 }, speculation: 'off' } as const
 

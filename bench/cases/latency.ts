@@ -1,27 +1,25 @@
 /** One request at a time: how long the first token, each further one and the whole take, for prompts of several lengths. */
 import { timed, addLatencies } from '../latencies.js'
 import type { Latency } from '../latencies.js'
+import { numbers, option, targetOptions, wrongOption } from '../options.js'
 import { Random } from '../random.js'
 import type { Report } from '../report.js'
-import { costsOf, decodeLimit, deviceLimits, numbers, openTarget, targetOptions } from '../target.js'
-import type { TargetValues } from '../target.js'
+import { costsOf, decodeLimit, deviceLimits, openTarget } from '../target.js'
 
 export const description = 'one request at a time: TTFT, TPOT, ITL and E2E for prompts of several lengths'
 export const options = {
   ...targetOptions,
-  /** Requests of each length. */
-  rounds: { type: 'string', default: '10' },
-  /** Tokens of the prompts, and of each output. */
-  inputs: { type: 'string', default: '32,128,512,1024' },
-  output: { type: 'string', default: '32' },
-  /** Drafts: on or off. */
-  speculation: { type: 'string', default: 'off' },
+  rounds: option('10', 'requests of each length; one more warms up'),
+  inputs: option('32,128,512,1024', 'tokens of the prompts'),
+  output: option('32', 'tokens of each output'),
+  speculation: option('off', 'drafts: on or off'),
 } as const
 
-type Values = TargetValues & Record<'rounds' | 'inputs' | 'output' | 'speculation', string>
+type Values = Record<keyof typeof options, string>
 
 export async function run(report: Report, values: Values): Promise<void> {
-  const [rounds, output, lengths] = [Number(values.rounds), Number(values.output), numbers(values.inputs)]
+  const [rounds, output, lengths] = [Number(values.rounds), Number(values.output), numbers('inputs', values.inputs)]
+  if (!['on', 'off'].includes(values.speculation)) throw wrongOption('speculation', 'on or off', values.speculation)
   const longest = Math.max(...lengths)
   const engine = await openTarget(report, values, { maxContext: longest + output + 16, kvTokens: 4 * (longest + output + 256) })
   const random = new Random(Date.now())

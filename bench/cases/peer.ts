@@ -10,27 +10,24 @@ import type { AgentTrace } from '../draft/trace.js'
 import { modelShapes, shapeName, shapedModel } from '../model_shapes.js'
 import { ggufModel } from '../peer/gguf.js'
 import { LlamaPeer, peerInstalled } from '../peer/llama.js'
+import { numbers, option, parts } from '../options.js'
 import { Random } from '../random.js'
 import { median } from '../report.js'
 import type { Report } from '../report.js'
-import { describeModel, numbers } from '../target.js'
+import { describeModel } from '../target.js'
 
 export const description = 'eight agents at once beside node-llama-cpp on the same weights, which is checked first'
 export const options = {
-  rounds: { type: 'string', default: '3' },
-  threads: { type: 'string', default: '2' },
-  /** Of node-llama-cpp; it is compared by its best. Its threads wait busily, so that fewer than cores may be faster. */
-  'peer-threads': { type: 'string', default: '1,2' },
-  shape: { type: 'string', default: '0.5b' },
-  weights: { type: 'string', default: 'bf16,int8' },
-  turns: { type: 'string', default: '2' },
-  /** Tokens of what a turn says, and of what it reads of it, at most. */
-  said: { type: 'string', default: '48' },
-  observed: { type: 'string', default: '96' },
-  /** Milliseconds a tool takes. */
-  latency: { type: 'string', default: '150' },
-  /** Parts to run. */
-  parts: { type: 'string', default: 'logits,agents' },
+  rounds: option('3', 'measured; one more warms up'),
+  threads: option('2', 'of the CPU'),
+  'peer-threads': option('1,2', 'of node-llama-cpp, in turn; it is compared by its best. They wait busily, so that fewer than cores may be faster'),
+  shape: option('0.5b', 'random weights of this size: 0.5b, 20m, tiny'),
+  weights: option('bf16,int8', 'one or both'),
+  turns: option('2', 'of each agent'),
+  said: option('48', 'tokens that a turn says at most'),
+  observed: option('96', 'tokens that a turn reads at most'),
+  latency: option('150', 'milliseconds a tool takes'),
+  parts: option('logits,agents', 'what to run'),
 } as const
 
 type Values = Record<keyof typeof options, string>
@@ -102,18 +99,19 @@ export async function run(report: Report, values: Values): Promise<void> {
       rounds: trace.rounds.map((one) => ({ said: one.said.slice(0, said), observed: one.observed.slice(0, observed) })),
     }))
   const longest = Math.max(...Array.from({ length: rounds + 1 }, (_, i) => tracesOf(i - 1)).flat().map(tokensOf)) + 64
-  for (const weights of values.weights.split(',') as Weights[]) {
+  const wanted = parts('parts', values.parts, ['logits', 'agents'])
+  for (const weights of parts<Weights>('weights', values.weights, ['bf16', 'int8'])) {
     const model = shapedModel(shape)
     const engine = await Engine.open({ model, weights, threads, maxContext: longest, kvTokens: 2 * sessions * longest })
     report.about({ [`model, ${weights}`]: describeModel(model, engine.info) })
     const gguf = ggufModel(shape, weights === 'bf16' ? 'bf16' : 'q8_0')
     const start = (count: number): Promise<LlamaPeer> => LlamaPeer.start({ gguf, threads: count, contextTokens: longest, sequences: sessions })
-    if (values.parts.includes('logits')) {
+    if (wanted.has('logits')) {
       const first = await start(threads)
       await compareLogits(report, weights, engine, first, vocabSize)
       first.stop()
     }
-    if (values.parts.includes('agents')) await compareAgents(report, { weights, engine, start, tracesOf, values })
+    if (wanted.has('agents')) await compareAgents(report, { weights, engine, start, tracesOf, values })
     await engine.close()
   }
 }
@@ -128,7 +126,7 @@ interface Contest {
 
 /** The first round warms up, with one short agent, and is thrown away; then all take turns. One peer is open at a time: its threads wait busily. */
 async function compareAgents(report: Report, { weights, engine, start, tracesOf, values }: Contest): Promise<void> {
-  const [rounds, latency, counts] = [Number(values.rounds), Number(values.latency), numbers(values['peer-threads'])]
+  const [rounds, latency, counts] = [Number(values.rounds), Number(values.latency), numbers('peer-threads', values['peer-threads'])]
   const ours: number[] = []
   const theirs = new Map(counts.map((count): [number, number[]] => [count, []]))
   for (let round = -1; round < rounds; ++round) {

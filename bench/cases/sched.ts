@@ -10,6 +10,7 @@ import path from 'node:path'
 import { AgentSched, firstCome } from 'agentinfer'
 
 import { modelShapes, shapedModel } from '../model_shapes.js'
+import { flag, option, parts } from '../options.js'
 import { figure, median } from '../report.js'
 import type { Report } from '../report.js'
 import { runJobs } from '../sched/farm.js'
@@ -24,15 +25,13 @@ import { Comparison, judge, table } from '../sched/summary.js'
 
 export const description = 'schedulers compared in a simulation that runs the policy code of the engine'
 export const options = {
-  set: { type: 'string', default: 'default' },
-  only: { type: 'string', default: '' },
-  /** Of each scenario; default: 5, and 20 where seeds differ much. */
-  seeds: { type: 'string', default: '' },
-  // Seeds below 100 were used to choose the defaults of the policy.
-  'first-seed': { type: 'string', default: '101' },
-  threads: { type: 'string', default: String(os.availableParallelism()) },
-  'no-real': { type: 'boolean', default: false },
-  page: { type: 'string', default: 'dist/bench/sched.html' },
+  set: option('default', 'default, or big: with 256 and 1,024 sessions'),
+  only: option('', `some of the scenarios: ${scenarios.map(({ name }) => name).join(', ')}`),
+  seeds: option('', 'of each scenario; default: 5, and 20 where seeds differ much'),
+  'first-seed': option('101', 'those below 100 were used to choose the defaults of the policy'),
+  threads: option(String(os.availableParallelism()), 'processes that simulate'),
+  'no-real': flag('without the agents on the CPU engine'),
+  page: option('dist/bench/sched.html', 'a file for tables and plots; the data goes beside it'),
 } as const
 
 type Values = Record<Exclude<keyof typeof options, 'no-real'>, string> & { readonly 'no-real': boolean }
@@ -70,12 +69,13 @@ function simulate(scenario: Scenario, seeds: readonly number[], processes: numbe
 }
 
 export async function run(report: Report, values: Values): Promise<void> {
+  if (values.only !== '') parts('only', values.only, scenarios.map(({ name }) => name))
+  parts('set', values.set, ['default', 'big'])
   const cost = planCost(1024, 2000)
   report.add({ name: 'plan with 1,024 waiting', value: cost.median, unit: 'us', target: 200, better: 'lower', note: `99th percentile ${figure(cost.p99)} us` })
   if (!values['no-real']) await addReal(report)
   const names = values.only.split(',').filter(Boolean)
   const chosen = scenarios.filter(({ name, big }) => (names.length > 0 ? names.includes(name) : values.set === 'big' || big !== true))
-  if (chosen.length === 0) throw new Error(`--only ${values.only}: there are ${scenarios.map(({ name }) => name).join(', ')}`)
   // One scenario after another, so that what is known is told, however long the rest takes.
   const comparisons: Comparison[] = []
   for (const scenario of chosen) {

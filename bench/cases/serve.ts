@@ -6,34 +6,28 @@ import type { Engine } from 'agentinfer'
 
 import { addLatencies, timed } from '../latencies.js'
 import type { Latency } from '../latencies.js'
+import { numbers, option, targetOptions, wrongOption } from '../options.js'
 import { Random } from '../random.js'
 import type { Report } from '../report.js'
-import { numbers, openTarget, targetOptions } from '../target.js'
-import type { TargetValues } from '../target.js'
+import { openTarget } from '../target.js'
 
 export const description = 'a sweep of request rates: TTFT, TPOT, ITL, E2E, and how many requests a second keep the goal'
 export const options = {
   ...targetOptions,
-  /** Requests a second; default: shares of what the machine does with all of them at once. */
-  rates: { type: 'string', default: '' },
-  loads: { type: 'string', default: '0.25,0.5,0.75,1,1.25' },
-  /** Shape of the gamma distribution between arrivals: 1 is Poisson, less comes in bursts, more is steadier. */
-  burstiness: { type: 'string', default: '1' },
-  /** Requests at each rate. */
-  requests: { type: 'string', default: '200' },
-  /** Tokens: of the beginning that all share, of a question (mean; 16 at least), of an answer (from, to). */
-  shared: { type: 'string', default: '128' },
-  input: { type: 'string', default: '112' },
-  output: { type: 'string', default: '16-64' },
-  /** A request is good when both hold, milliseconds. */
-  slo: { type: 'string', default: 'ttft=1000,tpot=100' },
-  'max-sequences': { type: 'string', default: '32' },
-  'max-batch-tokens': { type: 'string', default: '256' },
-  seed: { type: 'string', default: '' },
+  rates: option('', 'requests a second; default: --loads'),
+  loads: option('0.25,0.5,0.75,1,1.25', 'rates as shares of what the machine does with all requests at once'),
+  burstiness: option('1', 'shape of the gamma distribution between arrivals: 1 is Poisson, less comes in bursts, more is steadier'),
+  requests: option('200', 'at each rate'),
+  shared: option('128', 'tokens of the beginning that all prompts share'),
+  input: option('112', 'tokens of a question: the mean; 16 at least'),
+  output: option('16-64', 'tokens of an answer: from-to'),
+  slo: option('ttft=1000,tpot=100', 'a request is good when both hold, milliseconds'),
+  'max-sequences': option('32', 'sequences in a step at most'),
+  'max-batch-tokens': option('256', 'tokens computed in a step at most'),
+  seed: option('', 'of arrivals and prompts; default: another each time'),
 } as const
 
-type Own = 'rates' | 'loads' | 'burstiness' | 'requests' | 'shared' | 'input' | 'output' | 'slo' | 'max-sequences' | 'max-batch-tokens' | 'seed'
-type Values = TargetValues & Record<Own, string>
+type Values = Record<keyof typeof options, string>
 
 interface Goal {
   readonly ttft: number
@@ -42,8 +36,15 @@ interface Goal {
 
 function goalOf(slo: string): Goal {
   const [, ttft, tpot] = /^ttft=([\d.]+),tpot=([\d.]+)$/.exec(slo) ?? []
-  if (tpot === undefined) throw new Error(`--slo: expected ttft=<ms>,tpot=<ms>, got '${slo}'`)
+  if (tpot === undefined) throw wrongOption('slo', 'ttft=<ms>,tpot=<ms>', slo)
   return { ttft: Number(ttft), tpot: Number(tpot) }
+}
+
+/** Tokens of an answer: from, to. */
+function lengthsOf(output: string): readonly [number, number] {
+  const [from = NaN, to = from] = output.split('-').map(Number)
+  if (!(from >= 1 && to >= from)) throw wrongOption('output', 'tokens as from-to, such as 16-64', output)
+  return [from, to]
 }
 
 /** The requests of a run, from a seed. */
@@ -61,8 +62,7 @@ class Workload {
     this.#system = random.tokens(Number(values.shared), vocabulary)
     this.#input = Number(values.input)
     this.#longest = 5 * this.#input
-    const [from = 16, to = from] = values.output.split('-').map(Number)
-    this.#output = [from, to]
+    this.#output = lengthsOf(values.output)
   }
 
   next(): { tokens: number[]; maxTokens: number; ignoreEos: true; sampling: { temperature: 0 } } {
@@ -109,7 +109,7 @@ async function openLoop(report: Report, engine: Engine, workload: Workload, rate
 export async function run(report: Report, values: Values): Promise<void> {
   const goal = goalOf(values.slo)
   const engine = await openTarget(report, values, {
-    maxContext: Number(values.shared) + 5 * Number(values.input) + 16 + Math.max(...values.output.split('-').map(Number)),
+    maxContext: Number(values.shared) + 5 * Number(values.input) + 16 + lengthsOf(values.output)[1],
     maxSequences: Number(values['max-sequences']),
     maxBatchTokens: Number(values['max-batch-tokens']),
   })
@@ -119,8 +119,8 @@ export async function run(report: Report, values: Values): Promise<void> {
   await capacityOf(engine, workload, Math.ceil(count / 4))
   const capacity = await capacityOf(engine, workload, count)
   report.add({ name: `capacity: ${count} requests at once`, value: capacity, unit: 'req/s', note: values.scheduler })
-  const asked = numbers(values.rates).map((rate) => ({ rate, name: `${rate} req/s` }))
-  const steps = asked.length > 0 ? asked : numbers(values.loads).map((load) => ({ rate: load * capacity, name: `load ${load}` }))
+  const asked = numbers('rates', values.rates).map((rate) => ({ rate, name: `${rate} req/s` }))
+  const steps = asked.length > 0 ? asked : numbers('loads', values.loads).map((load) => ({ rate: load * capacity, name: `load ${load}` }))
   for (const { rate, name } of steps) {
     const before = engine.stats().tokens
     const [samples, seconds] = await openLoop(report, engine, workload, rate, values)

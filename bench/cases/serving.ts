@@ -8,11 +8,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { Engine } from 'agentinfer'
 import type { GenerationStream, SchedulerName } from 'agentinfer'
 
-import { device, deviceOption, onCpu } from '../device.js'
+import { device, onCpu } from '../device.js'
 import { modelShapes, shapedModel } from '../model_shapes.js'
 import { nativeBench } from '../native_bench.js'
 import { ggufModel } from '../peer/gguf.js'
 import { LlamaPeer, peerInstalled } from '../peer/llama.js'
+import { deviceOption, flag, option, parts } from '../options.js'
 import { Random } from '../random.js'
 import { median } from '../report.js'
 import type { Report } from '../report.js'
@@ -20,12 +21,11 @@ import type { Report } from '../report.js'
 export const description = 'many requests on one engine: batched decode beside node-llama-cpp, cost of a step, KV books, long sessions'
 export const options = {
   ...deviceOption,
-  rounds: { type: 'string', default: '5' },
-  threads: { type: 'string', default: '2' },
-  /** Parts to run. */
-  parts: { type: 'string', default: 'batch,step,kv,session' },
-  scheduler: { type: 'string', default: 'fcfs' },
-  'no-peer': { type: 'boolean', default: false },
+  rounds: option('5', 'measured; one more warms up'),
+  threads: option('2', 'of the CPU'),
+  parts: option('batch,step,kv,session', 'what to run'),
+  scheduler: option('fcfs', 'whose step is measured beside those of shortest-uncached and agent-sched'),
+  'no-peer': flag('without node-llama-cpp, where it is installed'),
 } as const
 
 const generation = { ignoreEos: true, sampling: { temperature: 0 }, speculation: 'off' } as const
@@ -155,11 +155,11 @@ export async function run(
   const rounds = Number(values.rounds)
   const threads = Number(values.threads)
   const scheduler = values.scheduler as SchedulerName
-  const parts = new Set(values.parts.split(','))
+  const wanted = parts('parts', values.parts, ['batch', 'step', 'kv', 'session'])
   const withPeer = onCpu && !values['no-peer'] && peerInstalled()
-  if (parts.has('batch') && onCpu && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
-  if (parts.has('batch')) await addBatch(report, rounds, threads, withPeer)
-  if (parts.has('step')) for (const name of new Set<SchedulerName>([scheduler, 'shortest-uncached', 'agent-sched'])) await addStep(report, name, rounds, threads)
-  if (parts.has('kv')) for (const row of await nativeBench(report, 'kv_bench')) report.add({ ...row, better: 'lower' })
-  if (parts.has('session')) await addSession(report, threads)
+  if (wanted.has('batch') && onCpu && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
+  if (wanted.has('batch')) await addBatch(report, rounds, threads, withPeer)
+  if (wanted.has('step')) for (const name of new Set<SchedulerName>([scheduler, 'shortest-uncached', 'agent-sched'])) await addStep(report, name, rounds, threads)
+  if (wanted.has('kv')) for (const row of await nativeBench(report, 'kv_bench')) report.add({ ...row, better: 'lower' })
+  if (wanted.has('session')) await addSession(report, threads)
 }

@@ -1,9 +1,10 @@
 /** Random work for minutes: does memory grow, does anything leak, is every answer the one it always is? */
-import { Engine } from 'agentinfer'
+import { Engine, schedulerNames } from 'agentinfer'
 import type { SchedulerName } from 'agentinfer'
 
-import { cpuOnly, device, deviceOption } from '../device.js'
+import { cpuOnly, device } from '../device.js'
 import { modelShapes, shapedModel } from '../model_shapes.js'
+import { deviceOption, option } from '../options.js'
 import { Random } from '../random.js'
 import type { Report } from '../report.js'
 import { randomWork } from '../workload.js'
@@ -11,10 +12,10 @@ import { randomWork } from '../workload.js'
 export const description = 'random work for minutes: memory slope, leaks, answers repeated'
 export const options = {
   ...deviceOption,
-  minutes: { type: 'string', default: '10' },
-  threads: { type: 'string', default: '2' },
-  scheduler: { type: 'string', default: 'agent-sched' },
-  seed: { type: 'string', default: '1' },
+  minutes: option('10', 'of random work'),
+  threads: option('2', 'of the CPU'),
+  scheduler: option('agent-sched', schedulerNames.join(', ')),
+  seed: option('1', 'of the work'),
 } as const
 
 const maxContext = 512

@@ -1,24 +1,22 @@
 /** How many tokens a second a model reads and writes, alone and with others, beside what the device allows. */
 import type { Engine } from 'agentinfer'
 
+import { numbers, option, targetOptions } from '../options.js'
 import { Random } from '../random.js'
 import { median } from '../report.js'
 import type { Report } from '../report.js'
-import { costsOf, decodeLimit, deviceLimits, numbers, openTarget, targetOptions } from '../target.js'
-import type { TargetValues } from '../target.js'
+import { costsOf, decodeLimit, deviceLimits, openTarget } from '../target.js'
 
 export const description = 'tokens a second of a model: prefill, and decoding with 1, 8 and 32 sequences'
 export const options = {
   ...targetOptions,
-  rounds: { type: 'string', default: '5' },
-  /** Tokens of a prompt and of an output. */
-  input: { type: 'string', default: '256' },
-  output: { type: 'string', default: '64' },
-  /** Sequences at once. */
-  sequences: { type: 'string', default: '1,8,32' },
+  rounds: option('5', 'measured; one more warms up'),
+  input: option('256', 'tokens of a prompt'),
+  output: option('64', 'tokens of an output'),
+  sequences: option('1,8,32', 'sequences at once'),
 } as const
 
-type Values = TargetValues & Record<'rounds' | 'input' | 'output' | 'sequences', string>
+type Values = Record<keyof typeof options, string>
 
 interface Samples {
   readonly prefill: number[]
@@ -35,7 +33,7 @@ async function round(engine: Engine, random: Random, sequences: number, input: n
   const generation = { maxTokens: output, ignoreEos: true, sampling: { temperature: 0 }, speculation: 'off' } as const
   const responses = await Promise.all(prompts.map((tokens) => engine.generate({ tokens, ...generation }).response))
   const seconds = (performance.now() - start) / 1000
-  // When everybody decodes: from the last first token to the first end.
+  // Of the sequence in the middle, from its first token on: the others run beside it.
   const decoding = median(responses.map(({ timings }) => timings.decode)) / 1000
   const reading = Math.max(...responses.map(({ timings }) => timings.queued + timings.prefill)) / 1000
   return {
@@ -47,7 +45,7 @@ async function round(engine: Engine, random: Random, sequences: number, input: n
 
 export async function run(report: Report, values: Values): Promise<void> {
   const [rounds, input, output] = [Number(values.rounds), Number(values.input), Number(values.output)]
-  const batches = numbers(values.sequences)
+  const batches = numbers('sequences', values.sequences)
   const most = Math.max(...batches)
   const engine = await openTarget(report, values, {
     maxContext: input + output + 16,

@@ -69,7 +69,7 @@ function researchTask(random: Random, name: string, tenant: string, scale: numbe
   const query = random.integer(60, 300)
   const seekers = Array.from({ length: random.integer(5, 6) }, (_, i) => seeker(random, `${name}/${i}`, scale))
   // Competitive redundancy: now and then one sub-task is given to two seekers, who start from the same text.
-  if (random.uniform() < 0.3) seekers[1] = { ...seekers[1]!, head: seekers[0]!.head }
+  if (random.next() < 0.3) seekers[1] = { ...seekers[1]!, head: seekers[0]!.head }
   const found = seekers.length * random.integer(500, 900)
   const planner: AgentScript = {
     role: 'planner',
@@ -110,16 +110,16 @@ function seeker(random: Random, name: string, scale: number): AgentScript {
   for (let i = 0; i < searches && at.context < maxContext - 12000; ++i) {
     add('batch_web_search', random.lognormal(3.27, 0.5), random.lognormal(4600, 0.7))
     // Crawls and questions follow the searches they came from.
-    if (crawls > 0 && (random.uniform() < 0.7 || i === searches - 1)) {
+    if (crawls > 0 && (random.next() < 0.7 || i === searches - 1)) {
       crawls -= 1
       add('url_crawler', random.lognormal(10.37, 0.8), random.lognormal(1500, 0.9))
     }
-    if (questions > 0 && (random.uniform() < 0.7 || i === searches - 1)) {
+    if (questions > 0 && (random.next() < 0.7 || i === searches - 1)) {
       questions -= 1
       add('document_qa', random.lognormal(17.55, 0.7), random.lognormal(1200, 0.6))
     }
     // The think tool only stores text.
-    if (random.uniform() < 0.6) add('think', 0.01, 30)
+    if (random.next() < 0.6) add('think', 0.01, 30)
   }
   for (; crawls > 0; --crawls) add('url_crawler', random.lognormal(10.37, 0.8), random.lognormal(1500, 0.9))
   for (; questions > 0; --questions) add('document_qa', random.lognormal(17.55, 0.7), random.lognormal(1200, 0.6))
@@ -172,8 +172,8 @@ export function flood(seed: number, options: { rate: number; seconds: number; pr
 export function longQuestions(seed: number, options: { count: number; every: number; tokens: number; tenant?: string }): Task[] {
   const random = new Random(seed ^ 0x1096)
   return Array.from({ length: options.count }, (_, i) => ({
-    kind: 'long', tenant: options.tenant ?? 'long', priority: 0, at: (i + random.uniform()) * options.every, session: false,
-    root: { role: 'long', head: [], turns: [{ append: Math.round(options.tokens * (0.7 + 0.6 * random.uniform())), output: 300 }] },
+    kind: 'long', tenant: options.tenant ?? 'long', priority: 0, at: (i + random.next()) * options.every, session: false,
+    root: { role: 'long', head: [], turns: [{ append: Math.round(options.tokens * (0.7 + 0.6 * random.next())), output: 300 }] },
   }))
 }
 
@@ -185,7 +185,7 @@ export function smallAgents(seed: number, options: { readonly agents: number; re
     const turns = Array.from({ length: count }, (__, turn): Turn => {
       const step = { append: random.integer(20, 70), output: random.integer(6, 14) }
       if (turn === count - 1) return step
-      const search = random.uniform() < 0.75
+      const search = random.next() < 0.75
       return { ...step, tool: { name: search ? 'search' : 'crawl', seconds: search ? random.lognormal(0.06, 0.4) : random.lognormal(0.25, 0.5) } }
     })
     return { kind: 'small', tenant: `t${i % (options.tenants ?? 1)}`, priority: 0, at: undefined, session: true, root: { role: 'small', head: smallHead, turns } }
