@@ -93,15 +93,28 @@ test('what is wrong is said, with the cases there are', async () => {
   expect(list.code).toBe(0)
   for (const name of ['throughput', 'latency', 'serve', 'agents', 'draft', 'sched', 'ablation']) expect(list.stdout).toContain(`  ${name} `)
   const help = await bench('serve', '--help')
-  expect(help.stdout).toContain('--burstiness <value>  default: 1')
+  expect(help.stdout).toMatch(/--burstiness <value> +shape of the gamma .*; default: 1\n/)
+  for (const line of help.stdout.split('\n').filter((one) => one.startsWith('  --'))) expect(line).toMatch(/^ {2}--[\w-]+(?: <value>)? +\w/) // each says what it is
   const option = await bench('serve', '--nonsense', '1')
   expect(option.code).toBe(1)
   expect(option.stderr).toContain('nonsense')
-  for (const rounds of ['x', '0']) expect((await bench('throughput', '--rounds', rounds)).stderr).toBe(`--rounds: expected a number like 5, got '${rounds}'\n`)
+  for (const rounds of ['x', '0']) expect((await bench('throughput', '--rounds', rounds)).stderr).toBe(`ERR_INVALID_ARGUMENT: --rounds: expected a number like 5, got '${rounds}'\n`)
   expect((await bench('engine', '--shape', 'huge')).stderr).toMatch(/^ERR_INVALID_ARGUMENT: shape 'huge': expected one of 0.5b/)
   const model = await bench('throughput', '--model', '/nowhere')
   expect(model.code).toBe(1)
   expect(model.stderr).toMatch(/^ERR_INVALID_ARGUMENT: model '\/nowhere': expected[^]*throughput ended with code 1\n$/)
+  const wrong: [string, string, string][] = [
+    ['serve', '--slo', 'ttft<=<ms>'], ['serve', '--output', 'long'], ['latency', '--speculation', 'yes'], ['latency', '--inputs', '8,x'], ['serving', '--parts', 'batsh'],
+    ['sched', '--only', 'papr'], ['ascend-model', '--tp', '3'],
+  ]
+  for (const [name, flag, value] of wrong) {
+    const ended = await bench(name, flag, value, ...(name === 'serve' || name === 'latency' ? ['--model', 'tiny'] : []))
+    expect(ended.stderr, flag).toContain(`ERR_INVALID_ARGUMENT: ${flag}: expected`)
+    expect(ended.stderr, flag).not.toContain('    at ')
+  }
+  const unwritable = await bench('throughput', '--json', path.join(folder, 'no/such/folder.json'))
+  expect([unwritable.code, unwritable.stdout]).toEqual([1, '']) // before anything is measured
+  expect(unwritable.stderr).toContain('ENOENT')
   const compare = await bench('serve', '--compare', main)
   expect(compare.code).toBe(1)
 })
