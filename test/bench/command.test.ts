@@ -108,9 +108,9 @@ test('what is wrong is said, with the cases there are', async () => {
     ['sched', '--only', 'papr'], ['ascend-model', '--tp', '3'],
   ]
   for (const [name, flag, value] of wrong) {
-    const ended = await bench(name, flag, value, ...(name === 'serve' || name === 'latency' ? ['--model', 'tiny'] : []))
-    expect(ended.stderr, flag).toContain(`ERR_INVALID_ARGUMENT: ${flag}: expected`)
-    expect(ended.stderr, flag).not.toContain('    at ')
+    const { stderr } = await bench(name, flag, value, ...(name === 'serve' || name === 'latency' ? ['--model', 'tiny'] : []))
+    expect(stderr, flag).toContain(`ERR_INVALID_ARGUMENT: ${flag}: expected`)
+    expect(stderr, flag).not.toContain('    at ')
   }
   const unwritable = await bench('throughput', '--json', path.join(folder, 'no/such/folder.json'))
   expect([unwritable.code, unwritable.stdout]).toEqual([1, '']) // before anything is measured
