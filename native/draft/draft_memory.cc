@@ -19,6 +19,7 @@ constexpr size_t kSupersededShare =
     8;  // a session's text is begun anew when it holds this many times its context
 constexpr size_t kSupersededLeast = 1 << 18;  // ... and at least so many tokens
 constexpr size_t kMaxRoles = 256;
+constexpr int kRetrievalTurns = 16;  // a session's turns that use what one retrieval found
 
 using Key = std::pair<std::string, std::string>;  // tenant, name
 
@@ -26,13 +27,6 @@ using Key = std::pair<std::string, std::string>;  // tenant, name
 struct Run {
   std::atomic<uint64_t> version{0};              // rises when a text is added
   std::vector<std::weak_ptr<TextSource>> texts;  // guarded by State::mutex
-};
-
-struct SessionText {
-  std::shared_ptr<TextSource> text;
-  std::shared_ptr<Run> run;  // that it was last open in
-  bool busy = false;         // an open set writes it
-  uint64_t use = 0;
 };
 
 struct RoleText {
@@ -49,6 +43,18 @@ struct Retrieval {
   std::atomic<size_t> ready{0};
   std::mutex mutex;
   std::vector<Found> found;  // guarded by mutex
+};
+
+struct SessionText {
+  std::shared_ptr<TextSource> text;
+  std::shared_ptr<Run> run;  // that it was last open in
+  bool busy = false;         // an open set writes it
+  uint64_t use = 0;
+  // Null: none yet. What it was for, and the turns that used it.
+  std::shared_ptr<Retrieval> retrieval;
+  std::string query;
+  std::vector<float> vector;
+  int retrieval_turns = 0;
 };
 
 }  // namespace
@@ -77,6 +83,7 @@ struct DraftMemory::State {
   void drop_idle_sessions();
   void join_run(Set::Private& its, const std::shared_ptr<TextSource>& own);
   void take_role(Set::Private& its);
+  bool take_retrieval(Set::Private& its);
   void retrieve(const Set::Private& its);
   void build_retrieved(std::string tenant, SessionStore::Match match, std::shared_ptr<Retrieval> into);
   void release(const Set::Private& its, const TextSource* own);
@@ -91,6 +98,7 @@ struct DraftMemory::State {
   SessionStore::Stats store_stats;
   uint64_t clock = 0;
   size_t open = 0;
+  uint64_t retrievals = 0;
 
   SessionStore store;  // the builder's thread only
   Builder builder;     // last: its tasks use what is above
@@ -157,6 +165,27 @@ void DraftMemory::State::take_role(Set::Private& its) {
                                [](const auto& a, const auto& b) { return a.second.use < b.second.use; }));
 }
 
+// True: it is new, and to be filled. Turns of a session share one: they have the same task. Under `mutex`.
+bool DraftMemory::State::take_retrieval(Set::Private& its) {
+  const SequenceOrigin& origin = its.origin;
+  if (options.retrieved <= 0 || origin.query.empty()) return false;
+  SessionText* session = its.owns_session ? &sessions[{origin.tenant, origin.session}] : nullptr;
+  if (session && session->retrieval && session->retrieval_turns < kRetrievalTurns &&
+      session->query == origin.query && session->vector == origin.vector) {
+    ++session->retrieval_turns;
+    its.retrieval = session->retrieval;
+    return false;
+  }
+  its.retrieval = std::make_shared<Retrieval>();
+  ++retrievals;
+  if (!session) return true;
+  session->retrieval = its.retrieval;
+  session->query = origin.query;
+  session->vector = origin.vector;
+  session->retrieval_turns = 1;
+  return true;
+}
+
 template <typename F>
 void DraftMemory::State::post_to_store(F task) {
   builder.post([this, task = std::move(task)]() mutable {
@@ -179,7 +208,7 @@ void DraftMemory::State::retrieve(const Set::Private& its) {
 void DraftMemory::State::build_retrieved(std::string tenant, SessionStore::Match match,
                                          std::shared_ptr<Retrieval> into) {
   post_to_store([this, tenant = std::move(tenant), match = std::move(match), into = std::move(into)] {
-    if (into.use_count() == 1) return;  // the sequence has ended
+    if (into.use_count() == 1) return;  // sequence and session have ended
     std::shared_ptr<const TextSource> text = store.source(tenant, match.id);
     if (!text) return;
     const std::lock_guard lock(into->mutex);
@@ -203,6 +232,7 @@ std::unique_ptr<DraftMemory::Set> DraftMemory::open(SequenceOrigin origin, std::
   its->origin = std::move(origin);
   its->prompt_size = prompt.size();
   std::shared_ptr<TextSource> own, session;
+  bool retrieve = false;
   {
     const std::lock_guard lock(state_->mutex);
     if (state_->options.session && !its->origin.session.empty()) {
@@ -212,6 +242,7 @@ std::unique_ptr<DraftMemory::Set> DraftMemory::open(SequenceOrigin origin, std::
     if (!own) own = std::make_shared<TextSource>(&state_->builder);
     if (state_->options.session && !its->origin.run.empty()) state_->join_run(*its, own);
     if (state_->options.role && !its->origin.role.empty()) state_->take_role(*its);
+    retrieve = state_->take_retrieval(*its);
     ++state_->open;
   }
   std::unique_ptr<Set> set(new Set(std::move(own), std::move(its)));
@@ -219,10 +250,7 @@ std::unique_ptr<DraftMemory::Set> DraftMemory::open(SequenceOrigin origin, std::
   mine.stored = set->sources.start(prompt);
   if (session) set->sources.attach(SourceKind::kSibling, session, 1);
   if (mine.role) set->sources.attach(SourceKind::kRole, mine.role->text(), 1);
-  if (state_->options.retrieved > 0 && !mine.origin.query.empty()) {
-    mine.retrieval = std::make_shared<Retrieval>();
-    state_->retrieve(mine);
-  }
+  if (retrieve) state_->retrieve(mine);
   refresh(*set);
   return set;
 }
@@ -258,6 +286,8 @@ void DraftMemory::close(std::unique_ptr<Set> set) {
     state_->builder.post([history = its.role, tokens = from(its.prompt_size)] { history->append(tokens); });
   if (state_->options.retrieved > 0 && !its.origin.session.empty() && !its.origin.query.empty())
     state_->post_to_store([state = state_.get(), origin = its.origin, tokens = from(its.stored)] {
+      state->store.put(origin.tenant, origin.session, origin.query,
+                       origin.vector);  // it may have been evicted
       state->store.append(origin.tenant, origin.session, tokens);
     });
 }
@@ -306,8 +336,9 @@ void DraftMemory::drain() {
 DraftMemory::Stats DraftMemory::stats() {
   const Builder::Failures failures = state_->builder.failures();
   const std::lock_guard lock(state_->mutex);
-  return {state_->store_stats,  state_->open,   state_->sessions.size(),
-          state_->roles.size(), failures.count, failures.last};
+  return {state_->store_stats,  state_->open,       state_->sessions.size(),
+          state_->roles.size(), state_->retrievals, failures.count,
+          failures.last};
 }
 
 }  // namespace agentinfer

@@ -6,7 +6,8 @@
 //   memory.refresh(*set);             before each propose: attaches siblings and retrieved sessions that came
 //   since drafter.propose(set->sources, ...), drafter.commit(set->sources, ...) memory.close(std::move(set));
 //
-// A session's text is kept from one request to the next, so a turn costs only its new tokens. A second
+// A session's text is kept from one request to the next, so a turn costs only its new tokens; so is what was
+// retrieved for it, for a number of turns or until its query is another. A second
 // request that is open in a session at the same time gets a text of its own, and the session's as a sibling.
 //
 // Building and retrieval run on one background thread, beside the prefill; no call here but drain() waits for
@@ -56,6 +57,7 @@ class DraftMemory {
   struct Stats {
     SessionStore::Stats store;
     size_t open = 0, sessions = 0, roles = 0;  // open sets; sessions and roles with a text
+    uint64_t retrievals = 0;                   // searches of the store
     uint64_t failures = 0;  // background tasks that failed, e.g. a query vector of a new size
     std::string last_failure;
   };

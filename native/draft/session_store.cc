@@ -78,6 +78,10 @@ void SessionStore::account(Entry& entry) {
 void SessionStore::put(std::string_view tenant, std::string_view session, std::string_view query,
                        std::span<const float> vector) {
   Entry& at = entry(tenant, session);
+  if (at.session.query == query && std::ranges::equal(at.session.vector, vector) && !query.empty()) {
+    touch(at);
+    return;
+  }
   at.tenant->index.put(at.number, query, vector);
   at.session.query = query;
   at.session.vector.assign(vector.begin(), vector.end());

@@ -173,6 +173,42 @@ TEST("stored sessions with similar queries are retrieved in the background and a
   CHECK_EQ(memory.stats().store.sessions, 3u);
 }
 
+TEST(
+    "a session's turns share what was retrieved for the first, until the query is another or they were "
+    "many") {
+  DraftMemory memory({});
+  const auto turn = [&](const char* session, const char* query, Tokens prompt) {
+    auto set = memory.open(
+        {.tenant = "t", .session = session, .run = "", .role = "", .query = query, .vector = {}}, prompt);
+    memory.drain();
+    memory.refresh(*set);
+    return set;
+  };
+  for (const char* id : {"s1", "s2"}) {
+    auto stored = turn(id, id[1] == '1' ? "the song of the river" : "a train from Paris", Tokens{1, 2, 3});
+    stored->sources.emit(run_of(id[1] == '1' ? 700 : 900, 40));
+    memory.close(std::move(stored));
+  }
+  uint64_t before = memory.stats().retrievals;
+  for (int i = 0; i < 16; ++i) {
+    auto set = turn("s3", "song of the sea", Tokens{9, 700, 701, 702, 703});
+    CHECK(draft_of(memory, *set).kind == SourceKind::kRetrieved);
+    memory.close(std::move(set));
+  }
+  CHECK_EQ(memory.stats().retrievals, before + 1);
+  memory.close(turn("s3", "song of the sea", Tokens{9}));  // the seventeenth
+  CHECK_EQ(memory.stats().retrievals, before + 2);
+  auto other = turn("s3", "trains to Paris", Tokens{9, 900, 901, 902, 903});
+  CHECK_EQ(memory.stats().retrievals, before + 3);
+  const Draft draft = draft_of(memory, *other);
+  CHECK(draft.kind == SourceKind::kRetrieved && draft.tokens[0] == 904);
+  // A second request that is open in the session at the same time has one of its own.
+  auto beside = turn("s3", "trains to Paris", Tokens{9});
+  CHECK_EQ(memory.stats().retrievals, before + 4);
+  memory.close(std::move(beside));
+  memory.close(std::move(other));
+}
+
 TEST("saved and loaded by tenant; a file of another tenant is refused") {
   check::TempFolder folder;
   const SequenceOrigin origin{
