@@ -1,9 +1,9 @@
 #include "parallel/rank_threads.h"
 
-#include <new>
-#include <system_error>
+#include <exception>
 
 #include "tensor/check.h"
+#include "tensor/current_error.h"
 
 namespace agentinfer {
 
@@ -11,7 +11,7 @@ RankThreads::RankThreads(Rendezvous& rendezvous) : rendezvous_(rendezvous) {
   try {
     threads_.reserve(static_cast<size_t>(size()));
     for (int rank = 1; rank < size(); ++rank) threads_.emplace_back([this, rank] { follow(rank); });
-  } catch (const std::system_error& error) {
+  } catch (const std::exception& error) {
     stop();
     fail(ErrorCode::kOutOfMemory, "cannot start the thread of rank ", threads_.size() + 1, ": ",
          error.what());
@@ -66,12 +66,9 @@ void RankThreads::follow(int rank) {
 void RankThreads::guarded(int rank, const std::function<void(int rank)>& job) noexcept {
   try {
     job(rank);
-  } catch (const Error& error) {
+  } catch (...) {
+    const Error error = current_error();
     rendezvous_.abort(rank, error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    rendezvous_.abort(rank, ErrorCode::kOutOfMemory, "host memory ran out");
-  } catch (const std::exception& error) {
-    rendezvous_.abort(rank, ErrorCode::kInternal, error.what());
   }
 }
 
