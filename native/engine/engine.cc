@@ -271,9 +271,9 @@ void Engine::run_moves() {
     try {
       if (!unhealthy_.empty()) {
       } else if (move.to_host) {
-        decoder_.block_to_host(move.block, move.slot);
+        decoder_.block_to_host(move.block, move.host_block);
       } else {
-        decoder_.block_from_host(move.slot, move.block);
+        decoder_.block_from_host(move.host_block, move.block);
       }
     } catch (const std::exception& error) {
       unhealthy_ = error.what();

@@ -21,9 +21,9 @@ namespace agentinfer {
 
 enum class NodeState : uint8_t {
   kDevice,    // block
-  kToHost,    // block and slot, content still good in the block, referenced by nobody
-  kHost,      // slot
-  kFromHost,  // block and slot, content good in the block once the copy is complete
+  kToHost,    // block and host block, content still good in the block, referenced by nobody
+  kHost,      // host block
+  kFromHost,  // block and host block, content good in the block once the copy is complete
 };
 
 struct Node {
@@ -35,7 +35,7 @@ struct Node {
   int32_t left = kNoNode, right = kNoNode;  // in the treap of siblings; `left` links the free nodes
   int32_t length = 0;                       // valid tokens; < block size: a partial tail. 0: a free node
   int32_t block = kNoBlock;
-  int32_t slot = -1;
+  int32_t host_block = -1;
   int32_t move = -1;            // id of the copy in flight, in states kToHost and kFromHost
   int32_t device_children = 0;  // in states kDevice and kFromHost
   int32_t owners = -1;          // OwnerTable: owners whose tip this is

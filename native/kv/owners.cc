@@ -72,11 +72,6 @@ int32_t OwnerTable::strongest(int32_t node) const {
   return best;
 }
 
-bool OwnerTable::only_owner(int32_t node, int32_t record) const {
-  const int32_t first = (*tree_)[node].owners;
-  return first == record && (*this)[first].next < 0;
-}
-
 void OwnerTable::follow(int32_t node, int32_t record) {
   unfollow(node);
   if (record < 0) return;

@@ -36,8 +36,8 @@ void PrefixIndex::check_node(int32_t node) const {
 
   need((entry.block == kNoBlock) == (state == NodeState::kHost), "a block exactly unless on the host");
   need(entry.block == kNoBlock || pool_.node(entry.block) == node, "its block belongs to it");
-  need((entry.slot < 0) == (state == NodeState::kDevice), "a slot exactly unless on the device");
-  need(entry.slot < 0 || !host_.slot_free(entry.slot), "its slot is taken");
+  need((entry.host_block < 0) == (state == NodeState::kDevice), "a host block exactly unless on the device");
+  need(entry.host_block < 0 || !host_.is_free(entry.host_block), "its host block is taken");
   need((entry.move >= 0) == copying, "a copy exactly while moving");
   need(!copying || host_.record(entry.move).node == node, "its copy belongs to it");
   need(!entry.on_device() || !parent || parent->on_device(), "its parent is on the device");
@@ -105,7 +105,7 @@ void PrefixIndex::check() const {
   ensure(leaving == leaving_ && arriving == arriving_ && arriving_idle == arriving_idle_,
          "prefix index: copies miscounted");
   ensure(held + host_.in_flight() + host_.free_count() == host_.total(),
-         "prefix index: a host slot is leaked");
+         "prefix index: a host block is leaked");
   ensure(held_host_node_ == kNoNode, "prefix index: host node ", held_host_node_, " is still held");
 }
 
@@ -120,7 +120,7 @@ std::string PrefixIndex::dump() const {
     if (entry.length == 0) continue;
     out << node << " parent " << entry.parent << " children " << entry.children << " left " << entry.left
         << " right " << entry.right << " salt " << entry.salt << " state " << static_cast<int>(entry.state)
-        << " block " << entry.block << " slot " << entry.slot << " refs "
+        << " block " << entry.block << " host block " << entry.host_block << " refs "
         << (entry.block == kNoBlock ? 0 : pool_.refs(entry.block)) << " used " << entry.last_use << " owner "
         << entry.owners << '/' << entry.host_owner << " tokens";
     for (int32_t token : tree_.tokens(node)) out << ' ' << token;

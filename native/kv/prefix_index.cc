@@ -240,24 +240,6 @@ void PrefixIndex::forget(OwnerId owner) {
   requeue(tip);
 }
 
-int PrefixIndex::demote(OwnerId owner, int max_blocks, double now) {
-  const int32_t record = owners_.find(owner);
-  int moved = 0;
-  while (record >= 0 && moved < max_blocks) {
-    const int32_t node = owners_[record].tip;
-    if (node == kNoNode || !queue_.contains(node) || !owners_.only_owner(node, record)) break;
-    if (tree_.partial(node)) {  // less than a block: the tier holds full blocks only
-      if (host_.total() == 0) break;
-      drop(node);
-    } else {
-      if (!move_to_host(node, now)) break;
-      ++moved;
-    }
-    if (owners_.find(owner) != record) break;
-  }
-  return moved;
-}
-
 // ---------------------------------------------------------------------------------------------------- host
 // copies
 
@@ -270,7 +252,7 @@ void PrefixIndex::complete(int32_t move_id) {
   const HostTier::Record done = host_.finish(move_id);
   ++generation_;
   if (done.node == kNoNode) {
-    host_.release(done.move.slot);
+    host_.release(done.move.host_block);
     if (!done.holds_block) return;
     pool_.unref(done.move.block);
     --orphaned_;
@@ -285,8 +267,8 @@ void PrefixIndex::complete(int32_t move_id) {
     --leaving_;
   } else {
     entry.state = NodeState::kDevice;
-    entry.slot = -1;
-    host_.release(done.move.slot);
+    entry.host_block = -1;
+    host_.release(done.move.host_block);
     --arriving_;
     arriving_idle_ -= pool_.refs(entry.block) == 0;
   }

@@ -21,7 +21,7 @@
 // tip is evicted its owners move to the parent. A block moved to the host keeps following the owner that was
 // strongest when it moved.
 //
-// Memory: about 100 + 4 * block_size bytes a block or host slot, taken in the constructor. After it, only
+// Memory: about 100 + 4 * block_size bytes a block or host block, taken in the constructor. After it, only
 // cursors, owners (one small record each) and a map entry per salt allocate. Threads: one (the engine's).
 // Errors: kInvalidArgument for a broken contract, kInternal for ours. Every call either does all it says or,
 // if it throws, leaves the index as it was.
@@ -47,7 +47,7 @@
 namespace agentinfer {
 
 struct PrefixIndexOptions {
-  int host_blocks = 0;  // slots of the host tier; 0: none
+  int host_blocks = 0;  // of the host tier; 0: none
   uint8_t host_min_class =
       1;  // blocks of at least this retention class move to the host instead of being dropped
   int tombstones = 65536;                     // evicted blocks remembered for `explain`; 40 bytes each
@@ -147,9 +147,6 @@ class PrefixIndex {
   void retain(OwnerId owner, Retention retention);
   // The owner is gone: its blocks keep only what other owners ask for.
   void forget(OwnerId owner);
-  // Starts moving up to `max_blocks` of the owner's unreferenced blocks to the host, from its tip upwards,
-  // whatever their class; stops at blocks shared with other chains or owners. Returns how many.
-  int demote(OwnerId owner, int max_blocks, double now);
   // Starts bringing blocks that follow the owner back from the host, parents first, into free blocks only:
   // nothing is evicted for them. They arrive cached, held by nobody. Returns how many.
   int prefetch(OwnerId owner, int max_blocks);
@@ -190,7 +187,7 @@ class PrefixIndex {
   // prefix_room.cc
   Room make_room(int count, double now);  // kTaken: `count` blocks are free
   bool evict_one(double now);
-  bool host_slot_for(int32_t node, double now, int32_t* slot);
+  bool host_block_for(int32_t node, double now, int32_t* host_block);
   bool move_to_host(int32_t node, double now);
   void drop(int32_t node);  // with everything below it; nobody refers to it
   void remove_leaf(int32_t node, bool evicted);

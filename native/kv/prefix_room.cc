@@ -58,9 +58,9 @@ bool PrefixIndex::evict_one(double now) {
   return true;
 }
 
-// A free slot, or that of a host node that goes before `node` (or is as good: then the one deeper in a chain
+// A free host block, or that of a host node that goes before `node` (or is as good: then the one deeper in a chain
 // goes).
-bool PrefixIndex::host_slot_for(int32_t node, double now, int32_t* slot) {
+bool PrefixIndex::host_block_for(int32_t node, double now, int32_t* host_block) {
   if (host_.free_count() == 0) {
     const int32_t victim = host_queue_.top(now);
     if (victim < 0) return false;
@@ -69,16 +69,16 @@ bool PrefixIndex::host_slot_for(int32_t node, double now, int32_t* slot) {
       return false;
     drop(victim);
   }
-  *slot = host_.allocate();
+  *host_block = host_.allocate();
   return true;
 }
 
 bool PrefixIndex::move_to_host(int32_t node, double now) {
-  int32_t slot = -1;
-  if (!host_slot_for(node, now, &slot)) return false;
+  int32_t host_block = -1;
+  if (!host_block_for(node, now, &host_block)) return false;
   Node& entry = tree_[node];
-  const HostMove move = host_.start(entry.block, slot, true, node);
-  entry.slot = slot;
+  const HostMove move = host_.start(entry.block, host_block, true, node);
+  entry.host_block = host_block;
   entry.move = move.id;
   entry.state = NodeState::kToHost;
   owners_.follow(
@@ -126,7 +126,7 @@ void PrefixIndex::remove_leaf(int32_t node, bool evicted) {
       orphan_copy(entry);
       break;
     case NodeState::kHost:
-      host_.release(entry.slot);
+      host_.release(entry.host_block);
       break;
     case NodeState::kFromHost:
       --arriving_;
@@ -168,7 +168,7 @@ void PrefixIndex::enter_device(int32_t node) {
 void PrefixIndex::cancel_move(int32_t node) {
   Node& entry = tree_[node];
   host_.detach(entry.move, false);
-  entry.move = entry.slot = -1;  // the slot is given back when the copy ends
+  entry.move = entry.host_block = -1;  // the host block is given back when the copy ends
   entry.state = NodeState::kDevice;
   --leaving_;
   enter_device(node);
@@ -177,9 +177,9 @@ void PrefixIndex::cancel_move(int32_t node) {
 void PrefixIndex::attach_block(int32_t node, int32_t block) {
   Node& entry = tree_[node];
   pool_.set_node(block, node);
-  host_.release(entry.slot);
+  host_.release(entry.host_block);
   entry.block = block;
-  entry.slot = -1;
+  entry.host_block = -1;
   entry.state = NodeState::kDevice;
   enter_device(node);
 }
@@ -187,7 +187,7 @@ void PrefixIndex::attach_block(int32_t node, int32_t block) {
 void PrefixIndex::start_from_host(int32_t node, int32_t block) {
   Node& entry = tree_[node];
   pool_.set_node(block, node);
-  const HostMove move = host_.start(block, entry.slot, false, node);
+  const HostMove move = host_.start(block, entry.host_block, false, node);
   entry.block = block;
   entry.move = move.id;
   entry.state = NodeState::kFromHost;

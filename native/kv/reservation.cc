@@ -38,32 +38,6 @@ Room Reservation::take_hits(const ChainCursor& cursor, double now, bool device_o
   return room;
 }
 
-Room Reservation::fork(const BlockTable& parent, double now) {
-  ensure(blocks_.empty() && !opened_, "reservation: a fork must be taken first");
-  const size_t size = static_cast<size_t>(parent.block_size()),
-               computed = static_cast<size_t>(parent.computed());
-  const std::span<const int32_t> full = parent.blocks().first(computed / size);
-  const bool partial = computed % size != 0;
-  blocks_.reserve(full.size() + 1);
-  if (partial) {
-    const Room room = index_->make_room(1, now);
-    if (room != Room::kTaken) return room;
-  }
-  for (int32_t block : full) {
-    index_->pin(block);
-    blocks_.push_back(block);
-  }
-  if (partial) {
-    const int32_t from = parent.blocks()[full.size()];
-    index_->pin(from);
-    copy_ = BlockCopy{from, index_->pool().allocate()};
-    blocks_.push_back(copy_->to);
-  }
-  computed_ = parent.computed();
-  opened_ = true;
-  return Room::kTaken;
-}
-
 Room Reservation::take(int count, double now) {
   if (count <= 0) return Room::kTaken;
   blocks_.reserve(blocks_.size() + static_cast<size_t>(count));

@@ -35,9 +35,6 @@ class Reservation {
   // partial hit if there is one. All or nothing. Must come first, for an empty table. Host hits or a partial
   // hit that find no room make it kNoRoom; `device_only` leaves them out, and then there is always room.
   Room take_hits(const ChainCursor& cursor, double now, bool device_only = false);
-  // Shares all full computed blocks of `parent` and takes a block for the copy of its unfinished last one.
-  // All or nothing. Must come first, for an empty table.
-  Room fork(const BlockTable& parent, double now);
   // `count` more fresh blocks. All or nothing.
   Room take(int count, double now);
 
@@ -47,7 +44,7 @@ class Reservation {
   // has blocks already: BlockTable::blocks_needed.)
   int blocks_needed(int64_t tokens) const;
 
-  // Appends the held blocks to the table and, after take_hits or fork, sets its computed length. The
+  // Appends the held blocks to the table and, after take_hits, sets its computed length. The
   // reservation is empty then.
   void commit(BlockTable& table);
   // After commit: the copy to make before the step, if any. The caller owns a reference on `from`, to be
@@ -62,7 +59,7 @@ class Reservation {
   std::optional<BlockCopy> copy_;  // `from` holds a reference of ours
   std::optional<BlockCopy> committed_copy_;
   int64_t computed_ = 0;
-  bool opened_ = false;  // take_hits or fork was called
+  bool opened_ = false;  // take_hits was called
 };
 
 }  // namespace agentinfer

@@ -224,7 +224,7 @@ TEST("tombstones: remember exactly the last ones added") {
   }
 }
 
-TEST("host tier: a slot is free, held or in flight, and only what is in flight can finish") {
+TEST("host tier: a host block is free, held or in flight, and only what is in flight can finish") {
   HostTier tier(2);
   const int32_t a = tier.allocate(), b = tier.allocate();
   CHECK_EQ(tier.allocate(), -1);

@@ -127,9 +127,9 @@ class World {
   }
   void carry_out(const HostMove& move) {
     if (move.to_host) {
-      copy(host_, move.slot, device_, move.block);
+      copy(host_, move.host_block, device_, move.block);
     } else {
-      copy(device_, move.block, host_, move.slot);
+      copy(device_, move.block, host_, move.host_block);
     }
   }
   void verify_block(int32_t block, int length, uint64_t salt, const Tokens& tokens, size_t nth) const {

@@ -47,8 +47,6 @@ class Driver {
         leave(false);
         break;
       case 8:
-        fork();
-        break;
       case 9:
         drop_reservation();
         break;
@@ -213,31 +211,6 @@ class Driver {
     }
     CHECK(sequence.table.blocks().empty());
     running.erase(running.begin() + static_cast<ptrdiff_t>(i));
-  }
-
-  void fork() {
-    if (running.empty()) return;
-    Running& parent = running[random() % running.size()];
-    publish(parent);  // so that the model knows every shared block by its content
-    Running child{Sequence(parent.sequence.salt, static_cast<OwnerId>(random() % 4), parent.sequence.tokens,
-                           world.size),
-                  {}};
-    const bool partial = parent.sequence.table.computed() % world.size != 0;
-    Reservation reservation(world.index);
-    const bool room = reservation.fork(parent.sequence.table, world.now) == Room::kTaken;
-    CHECK_EQ(room, model.make_room(partial, world.now));
-    if (!room) return;
-    child.holder.shared = parent.holder.shared;
-    for (const Model::Key& key : child.holder.shared) ++model.entries[key].refs;
-    child.holder.own = partial;
-    model.own_blocks += partial;
-    world.commit(reservation, child.sequence);
-    if (partial) ++model.tick;  // the source of the copy was given back
-    child.sequence.tokens.resize(static_cast<size_t>(child.sequence.table.computed()));
-    const Tokens more = random_tokens(random, 1 + random() % 4, alphabet_);
-    child.sequence.tokens.insert(child.sequence.tokens.end(), more.begin(), more.end());
-    world.verify(child.sequence);
-    running.push_back(std::move(child));
   }
 
   void drop_reservation() {  // taken and not committed: as if nothing had been
