@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/outcome.h"
+#include "tensor/current_error.h"
+
 namespace agentinfer {
 namespace {
 
@@ -15,24 +18,6 @@ PrefixIndexOptions index_options(const ForwardPass& decoder) {
   options.host_blocks = decoder.options().host_blocks;
   return options;
 }
-
-void set(StepResult& result, int outcome, size_t field, int32_t value) {
-  result.outcomes[static_cast<size_t>(outcome) * kOutcome.size() + field] = value;
-}
-
-// Positions in kOutcome.
-enum Field : size_t {
-  kSequence,
-  kKind,
-  kComputed,
-  kEmitted,
-  kFinish,
-  kDrafted,
-  kAccepted,
-  kBlocks,
-  kCachedTokens,
-  kErrorIndex
-};
 
 }  // namespace
 
@@ -50,8 +35,7 @@ Engine::Engine(ForwardPass& decoder, int vocabulary, std::unique_ptr<Speculation
 }
 
 Engine::~Engine() {
-  if (!speculation_) return;
-  for (const auto& [id, sequence] : sequences_) speculation_->end(*sequence);
+  for (const auto& [id, sequence] : sequences_) end_drafting(*sequence);
 }
 
 void Engine::add(SequenceSpec spec) {
@@ -112,6 +96,7 @@ StepResult Engine::step(const StepPlan& plan) {
   StepResult result;
   const auto start = Clock::now();
   batch_.clear();
+  ++step_;
   apply(plan);
   reserve(plan, result);
   result.phases[0] = milliseconds(Clock::now() - start);
@@ -121,12 +106,8 @@ StepResult Engine::step(const StepPlan& plan) {
       forward(result);
       learn(result);
       commit(result);
-    } catch (const Error& error) {
-      fail_batch(error, result);
-    } catch (const std::bad_alloc&) {
-      fail_batch(Error(ErrorCode::kOutOfMemory, "host memory ran out during a step"), result);
-    } catch (const std::exception& error) {
-      fail_batch(Error(ErrorCode::kInternal, error.what()), result);
+    } catch (...) {
+      fail_batch(current_error(), result);
     }
   }
   try {
@@ -156,142 +137,6 @@ void Engine::apply(const StepPlan& plan) {
   }
 }
 
-void Engine::reserve(const StepPlan& plan, StepResult& result) {
-  for (size_t i = 0; i + kPlanRow.size() <= plan.rows.size(); i += kPlanRow.size()) {
-    const int outcome = static_cast<int>(result.outcomes.size() / kOutcome.size());
-    result.outcomes.resize(result.outcomes.size() + kOutcome.size(), 0);
-    set(result, outcome, kSequence, plan.rows[i]);
-    set(result, outcome, kErrorIndex, -1);
-    Sequence* sequence = find(plan.rows[i]);
-    OutcomeKind kind = OutcomeKind::kGone;
-    if (sequence != nullptr) {
-      kind = unhealthy_.empty() && !batch_.full()
-                 ? try_join(*sequence, &plan.rows[i], plan.now, outcome, result)
-                 : OutcomeKind::kDeferred;
-    }
-    set(result, outcome, kKind, static_cast<int32_t>(kind));
-    if (kind == OutcomeKind::kGone || kind == OutcomeKind::kFailed) continue;
-    set(result, outcome, kComputed, static_cast<int32_t>(sequence->computed()));
-    set(result, outcome, kBlocks, static_cast<int32_t>(sequence->table.blocks().size()));
-  }
-}
-
-// A sequence that fails before it is in the batch ends alone.
-OutcomeKind Engine::try_join(Sequence& sequence, const int32_t* row, double now, int outcome,
-                             StepResult& result) {
-  try {
-    return join(sequence, row[1], row[2], now, outcome, result);
-  } catch (const Error& error) {
-    fail_sequence(sequence, outcome, add_error(error, result), result);
-  } catch (const std::bad_alloc&) {
-    fail_sequence(sequence, outcome, add_error(Error(ErrorCode::kOutOfMemory, "host memory ran out"), result),
-                  result);
-  }
-  return OutcomeKind::kFailed;
-}
-
-// Finds room for a sequence's rows and puts it into the batch. Its blocks are its own from here on; if the
-// step fails later they are merely unused.
-OutcomeKind Engine::join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome,
-                         StepResult& result) {
-  Reservation reservation(index_);
-  int64_t computed = sequence.computed();
-  if (!sequence.started) {
-    index_.probe(std::span(sequence.tokens).first(sequence.tokens.size() - 1), sequence.cursor);
-    Room room = reservation.take_hits(sequence.cursor, now);
-    if (room != Room::kTaken) {
-      // Host hits or a partial hit found no room; the full device hits alone always fit.
-      run_moves();
-      index_.probe(std::span(sequence.tokens).first(sequence.tokens.size() - 1), sequence.cursor);
-      room = reservation.take_hits(sequence.cursor, now, true);
-    }
-    if (room != Room::kTaken) return OutcomeKind::kDeferred;
-    computed = reservation.computed();
-  }
-
-  BatchEntry entry{.sequence = &sequence, .outcome = outcome, .begin = computed};
-  const int64_t missing = sequence.known() - computed;
-  entry.known_rows = static_cast<int>(std::min<int64_t>({std::max(tokens, 1), missing, batch_.room()}));
-  entry.wants_logits = entry.known_rows == missing;
-
-  const int64_t context_left = max_context_ - sequence.known() - 1;
-  const int64_t output_left =
-      sequence.max_tokens - sequence.outputs() - 1;  // the sampled token itself is not drafted
-  if (entry.wants_logits)
-    entry.draft_limit = static_cast<int>(
-        std::max<int64_t>(0, std::min<int64_t>({draft_limit, kMaxDraftTokens, context_left, output_left})));
-
-  if (take_room(reservation, sequence, computed + entry.known_rows, now) != Room::kTaken)
-    return OutcomeKind::kDeferred;
-
-  reservation.commit(sequence.table);
-  const std::optional<BlockCopy> copy = reservation.copy();
-  if (copy) copy_block(*copy);
-  run_moves();
-  if (!sequence.started) {
-    sequence.started = true;
-    set(result, outcome, kCachedTokens, static_cast<int32_t>(computed));
-    explain_miss(sequence, result);
-    if (speculation_ && !sequence.drafting) speculation_->begin(sequence);
-  }
-  batch_.add(entry);
-  return OutcomeKind::kCommitted;
-}
-
-Room Engine::take_room(Reservation& reservation, Sequence& sequence, int64_t tokens, double now) {
-  const int count =
-      sequence.started ? sequence.table.blocks_needed(tokens) : reservation.blocks_needed(tokens);
-  Room room = reservation.take(count, now);
-  if (room == Room::kCopying) {
-    run_moves();
-    room = reservation.take(count, now);
-  }
-  return room;
-}
-
-// The reference on the block copied from is given back, come what may.
-void Engine::copy_block(const BlockCopy& copy) {
-  try {
-    run_moves();  // what it is copied from may only just be coming from the host
-    decoder_.copy_block(copy.from, copy.to);
-  } catch (...) {
-    index_.release(copy.from);
-    throw;
-  }
-  index_.release(copy.from);
-}
-
-// Issues the host tier's copies. They may be reported complete at once: the backend orders them before
-// whatever the next step writes to the same blocks (Backend::block_to_host). When one fails, what lies where
-// is unknown: nothing may be read again.
-void Engine::run_moves() {
-  moves_.clear();
-  index_.take_moves(moves_);
-  for (const HostMove& move : moves_) {
-    try {
-      if (!unhealthy_.empty()) {
-      } else if (move.to_host) {
-        decoder_.block_to_host(move.block, move.host_block);
-      } else {
-        decoder_.block_from_host(move.host_block, move.block);
-      }
-    } catch (const std::exception& error) {
-      unhealthy_ = error.what();
-    }
-    index_.complete(move.id);
-  }
-  if (!moves_.empty() && !unhealthy_.empty())
-    fail(ErrorCode::kDevice, "copying KV blocks failed: ", unhealthy_);
-}
-
-void Engine::explain_miss(const Sequence& sequence, StepResult& result) {
-  constexpr uint64_t kNobodys = 0;
-  const MissReport miss = index_.explain(
-      sequence.salt, std::span(sequence.tokens).first(sequence.tokens.size() - 1), std::span(&kNobodys, 1));
-  result.misses.insert(result.misses.end(), {sequence.id, static_cast<int32_t>(miss.cause),
-                                             static_cast<int32_t>(miss.index), miss.token, miss.indexed});
-}
-
 // Drafts come last and take only what is left: rows of the batch, and blocks.
 void Engine::draft(const StepPlan& plan, StepResult& result) {
   if (!speculation_ && plan.drafts.empty()) return;
@@ -307,40 +152,6 @@ void Engine::draft(const StepPlan& plan, StepResult& result) {
   }
   run_moves();
   result.phases[1] = milliseconds(Clock::now() - start);
-}
-
-// What the plan drafts. What it drafts for sequences that are not ready for it is left out.
-void Engine::take_supplied(const StepPlan& plan, std::span<BatchEntry> entries) {
-  std::span<const int32_t> tokens = plan.draft_tokens;
-  for (size_t i = 0; i + kPlanDraft.size() <= plan.drafts.size(); i += kPlanDraft.size()) {
-    const auto count = std::min(static_cast<size_t>(std::max(plan.drafts[i + 1], 0)), tokens.size());
-    const auto entry = std::find_if(entries.begin(), entries.end(), [&](const BatchEntry& of) {
-      return of.sequence->id == plan.drafts[i] && of.wants_logits;
-    });
-    if (entry != entries.end()) {
-      entry->supplied = true;
-      drafts_[static_cast<size_t>(entry - entries.begin())] = tokens.first(count);
-    }
-    tokens = tokens.subspan(count);
-  }
-}
-
-// The part of the draft that is valid and finds room.
-std::span<const int32_t> Engine::make_room(const BatchEntry& entry, std::span<const int32_t> draft,
-                                           double now) {
-  const auto foreign = std::find_if(draft.begin(), draft.end(),
-                                    [&](int32_t token) { return token < 0 || token >= vocabulary_; });
-  int64_t size = std::min<int64_t>({foreign - draft.begin(), entry.draft_limit, batch_.room()});
-  Sequence& sequence = *entry.sequence;
-  const int64_t known = entry.begin + entry.known_rows;
-  if (sequence.table.blocks_needed(known + size) > 0) {
-    Reservation reservation(index_);
-    if (take_room(reservation, sequence, known + size, now) == Room::kTaken)
-      reservation.commit(sequence.table);
-    else
-      size = std::min(size, sequence.table.capacity() - known);
-  }
-  return draft.first(static_cast<size_t>(size));
 }
 
 void Engine::forward(StepResult& result) {
@@ -380,14 +191,14 @@ void Engine::commit_entry(BatchEntry& entry, StepResult& result) {
   Sequence& sequence = *entry.sequence;
   sequence.table.set_computed(entry.begin + entry.known_rows + entry.accepted);
   // Nothing below throws: others of the batch are committed already.
-  set(result, entry.outcome, kComputed, static_cast<int32_t>(sequence.computed()));
-  set(result, entry.outcome, kEmitted, entry.emitted);
-  set(result, entry.outcome, kFinish, static_cast<int32_t>(entry.finish));
-  set(result, entry.outcome, kDrafted, entry.drafts);
-  set(result, entry.outcome, kAccepted, entry.accepted);
-  set(result, entry.outcome, kErrorIndex, entry.error);
+  field(result, entry.outcome, OutcomeField::kComputed) = static_cast<int32_t>(sequence.computed());
+  field(result, entry.outcome, OutcomeField::kEmitted) = entry.emitted;
+  field(result, entry.outcome, OutcomeField::kFinish) = static_cast<int32_t>(entry.finish);
+  field(result, entry.outcome, OutcomeField::kDrafted) = entry.drafts;
+  field(result, entry.outcome, OutcomeField::kAccepted) = entry.accepted;
+  field(result, entry.outcome, OutcomeField::kError) = entry.error;
   if (entry.error >= 0) {
-    set(result, entry.outcome, kKind, static_cast<int32_t>(OutcomeKind::kFailed));
+    field(result, entry.outcome, OutcomeField::kKind) = static_cast<int32_t>(OutcomeKind::kFailed);
     if (entry.suspect) {
       index_.distrust(sequence.table);
     } else {
@@ -420,9 +231,9 @@ void Engine::fail_batch(const Error& error, StepResult& result) {
 }
 
 void Engine::fail_sequence(Sequence& sequence, int outcome, int error, StepResult& result) {
-  set(result, outcome, kKind, static_cast<int32_t>(OutcomeKind::kFailed));
-  set(result, outcome, kErrorIndex, error);
-  set(result, outcome, kEmitted, 0);
+  field(result, outcome, OutcomeField::kKind) = static_cast<int32_t>(OutcomeKind::kFailed);
+  field(result, outcome, OutcomeField::kError) = error;
+  field(result, outcome, OutcomeField::kEmitted) = 0;
   index_.release_table(sequence.table);
   sequences_.erase(sequence.id);
 }
@@ -436,12 +247,6 @@ int Engine::add_error(const Error& error, StepResult& result) {
   } catch (const std::bad_alloc&) {
     return -1;
   }
-}
-
-void Engine::prefetch(const StepPlan& plan) {
-  if (plan.prefetch.empty() || !unhealthy_.empty()) return;
-  for (int32_t session : plan.prefetch) index_.prefetch(session, pool_.free_count());
-  run_moves();
 }
 
 void Engine::probe(const StepPlan& plan, StepResult& result) {

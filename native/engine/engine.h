@@ -56,31 +56,35 @@ class Engine {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // engine.cc
   void apply(const StepPlan& plan);
-  void reserve(const StepPlan& plan, StepResult& result);
-  OutcomeKind join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome,
-                   StepResult& result);
-  Room take_room(Reservation& reservation, Sequence& sequence, int64_t tokens, double now);
   void draft(const StepPlan& plan, StepResult& result);
-  void take_supplied(const StepPlan& plan, std::span<BatchEntry> entries);
-  std::span<const int32_t> make_room(const BatchEntry& entry, std::span<const int32_t> draft, double now);
   void forward(StepResult& result);
   void learn(StepResult& result);
   void commit(StepResult& result);
   void commit_entry(BatchEntry& entry, StepResult& result);
-  OutcomeKind try_join(Sequence& sequence, const int32_t* row, double now, int outcome, StepResult& result);
   void fail_batch(const Error& error, StepResult& result);
   void fail_sequence(Sequence& sequence, int outcome, int error, StepResult& result);
   int add_error(const Error& error, StepResult& result);
-  void run_moves();
   void end_drafting(Sequence& sequence);
-  void copy_block(const BlockCopy& copy);
   void release(Sequence& sequence);
-  void explain_miss(const Sequence& sequence, StepResult& result);
-  void prefetch(const StepPlan& plan);
   void probe(const StepPlan& plan, StepResult& result);
   void report_pool(StepResult& result) const;
   Sequence* find(int32_t id);
+
+  // engine_room.cc
+  void reserve(const StepPlan& plan, StepResult& result);
+  OutcomeKind try_join(Sequence& sequence, const int32_t* row, double now, int outcome, StepResult& result);
+  OutcomeKind join(Sequence& sequence, int tokens, int draft_limit, double now, int outcome,
+                   StepResult& result);
+  Room take_hits(Reservation& reservation, Sequence& sequence, double now);
+  Room take_room(Reservation& reservation, Sequence& sequence, int64_t tokens, double now);
+  void take_supplied(const StepPlan& plan, std::span<BatchEntry> entries);
+  std::span<const int32_t> make_room(const BatchEntry& entry, std::span<const int32_t> draft, double now);
+  void run_moves();
+  void copy_block(const BlockCopy& copy);
+  void explain_miss(const Sequence& sequence, StepResult& result);
+  void prefetch(const StepPlan& plan);
 
   ForwardPass& decoder_;
   const int vocabulary_;
@@ -94,7 +98,8 @@ class Engine {
   std::vector<std::span<const int32_t>> drafts_;  // beside the batch's entries
   std::vector<HostMove> moves_;
   std::vector<PrefixIndex::Listed> listed_;
-  std::string unhealthy_;
+  std::string unhealthy_;  // not empty: nothing may be run or read any more, and why
+  uint64_t step_ = 0;      // number of the step, counted from 1
 };
 
 }  // namespace agentinfer

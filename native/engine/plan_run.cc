@@ -3,12 +3,10 @@
 #include <chrono>
 #include <utility>
 
+#include "engine/outcome.h"
+
 namespace agentinfer {
 namespace {
-
-// Positions in kOutcome.
-constexpr size_t kKind = 1, kFinish = 4;
-static_assert(std::string_view(kOutcome[kKind]) == "kind" && std::string_view(kOutcome[kFinish]) == "finish");
 
 void leave_out_what_is_done(StepPlan& plan) {
   plan.preempt.clear();
@@ -25,9 +23,9 @@ void leave_out_what_is_done(StepPlan& plan) {
 bool plan_holds(const StepResult& result) {
   if (!result.unhealthy.empty() || !result.errors.empty() || !result.probes.empty()) return false;
   if (result.outcomes.empty()) return false;
-  for (size_t i = 0; i < result.outcomes.size(); i += kOutcome.size())
-    if (result.outcomes[i + kKind] != static_cast<int32_t>(OutcomeKind::kCommitted) ||
-        result.outcomes[i + kFinish] != static_cast<int32_t>(FinishReason::kNone))
+  for (int i = 0; i < outcome_count(result); ++i)
+    if (field(result, i, OutcomeField::kKind) != static_cast<int32_t>(OutcomeKind::kCommitted) ||
+        field(result, i, OutcomeField::kFinish) != static_cast<int32_t>(FinishReason::kNone))
       return false;
   return true;
 }

@@ -44,6 +44,7 @@ struct Sequence {
   const SpeculationSpec speculation;
   std::unique_ptr<DraftMemory::Set> drafting;  // what it drafts from; null: nothing
   bool started = false;                        // has looked for cached blocks and holds its own
+  uint64_t joined_step = 0;                    // number of the engine's last step it was part of; 0: none
   std::array<int32_t, kProbe.size()>
       probed{};  // the last report; all zero: none since it was added or preempted
 };

@@ -51,6 +51,9 @@ inline constexpr std::array kDraftMemory{"open",           "sessions",    "roles
 inline constexpr int32_t kSuppliedDraft = kSourceKinds;  // as a source: the plan's
 inline constexpr std::array kPhases{"reserve", "draft", "forward", "sample", "commit", "total"};
 
+// REQUIRES of whoever makes one: a sequence has one row at most (a second is deferred), is preempted or has a
+// row, not both; kPlanRetain: session a safe integer >= 0, class 0..255, the expiry not NaN. What names a
+// sequence that is no more is left out, or kGone.
 struct StepPlan {
   double now = 0;  // seconds on the policy's clock; retention expiries are on the same clock
   std::vector<int32_t>

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "engine/outcome.h"
 #include "engine_harness.h"
 #include "random_workload.h"
 
@@ -59,6 +60,34 @@ TEST("a second turn computes only its new tokens") {
   CHECK_EQ(stepped.outcomes.at(2).emitted, 1);
 }
 
+TEST("KV on the host comes back also where room for it is made by moving other KV there") {
+  Model model;
+  std::mt19937 random(3);
+  const auto decoder = model.decoder(13, 16, 200);  // 13 blocks hold one of the two sessions
+  Engine engine(*decoder, kVocabulary, nullptr);
+  const auto first = random_tokens(random, 6 * kBlock + 4), second = random_tokens(random, 11 * kBlock + 4);
+  const auto run = [&](int id, std::vector<int32_t> tokens) {
+    SequenceSpec made = spec(id, std::move(tokens), 1, 1, 0);
+    made.session = id;
+    engine.add(made);
+    StepPlan plan = plan_of({{{id, 200, 0}}});
+    plan.retain = {1, 1, 1e9, 2, 1, 1e9};  // evicted blocks of both go to the host
+    const Stepped stepped = stepped_of(engine.step(plan));
+    engine.check();
+    return stepped.outcomes.at(id);
+  };
+  CHECK_EQ(run(1, first).cached, 0);
+  CHECK_EQ(run(2, second).cached, 0);
+  auto turn = first;
+  for (int32_t token : random_tokens(random, 9)) turn.push_back(token);
+  SequenceSpec made = spec(3, turn, 1, 1, 0);
+  made.session = 1;
+  engine.add(made);
+  const Stepped stepped = step(engine, {{{3, 200, 0}}});
+  CHECK_EQ(stepped.outcomes.at(3).cached, 6 * kBlock);
+  CHECK_EQ(stepped.tokens.at(3), alone(model, made));
+}
+
 TEST("different salts share nothing") {
   Model model;
   std::mt19937 random(2);
@@ -90,6 +119,23 @@ TEST("bad sequences are refused and leave nothing behind") {
   const Stepped stepped = step(engine, {{{1, 1, 0}}, {{99, 1, 0}}});
   CHECK(stepped.outcomes.at(1).kind == OutcomeKind::kCommitted);
   CHECK(stepped.outcomes.at(99).kind == OutcomeKind::kGone);
+}
+
+TEST("a plan that names a sequence twice runs it once") {
+  Model model;
+  std::mt19937 random(4);
+  const auto decoder = model.decoder(20, 0, 64);
+  Engine engine(*decoder, kVocabulary, nullptr);
+  const SequenceSpec request = spec(1, random_tokens(random, 20), 1, 1, 0);
+  engine.add(request);
+  // The first row ends the sequence: the second would be one of a sequence that is gone.
+  const StepResult result = engine.step(plan_of({{{1, 64, 0}}, {{1, 64, 0}}}));
+  engine.check();
+  CHECK_EQ(outcome_count(result), 2);
+  CHECK_EQ(field(result, 0, OutcomeField::kKind), static_cast<int32_t>(OutcomeKind::kCommitted));
+  CHECK_EQ(field(result, 1, OutcomeField::kKind), static_cast<int32_t>(OutcomeKind::kDeferred));
+  CHECK_EQ(result.tokens, alone(model, request));
+  CHECK_EQ(engine.pool().used_count(), 0);
 }
 
 CHECK_MAIN
