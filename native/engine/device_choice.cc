@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 
 #include "backend/ascend/ascend_backend.h"
 #include "backend/ascend/cann.h"
@@ -60,6 +61,7 @@ EngineOptions options_for(const DeviceChoice& choice, EngineOptions options) {
   options.tensor_parallel = npus;
   options.kv_dtype = DType::kBF16;
   options.activation_bytes = 2;
+  options.own_memory = true;
   return options;
 }
 
@@ -74,8 +76,10 @@ std::unique_ptr<RankDevices> make_devices(const DeviceChoice& choice, const Engi
 }
 
 size_t available_memory(const DeviceChoice& choice, int ranks) {
-  return choice.npus.empty() ? available_host_memory() / static_cast<size_t>(std::max(1, ranks))
-                             : free_device_memory(cann(), choice.npus.front());
+  if (choice.npus.empty()) return available_host_memory() / static_cast<size_t>(std::max(1, ranks));
+  size_t least = SIZE_MAX;
+  for (const int npu : choice.npus) least = std::min(least, free_device_memory(cann(), npu));
+  return least;
 }
 
 }  // namespace agentinfer

@@ -32,8 +32,8 @@ EngineOptions options_for(const DeviceChoice& choice, EngineOptions options);
 // What the engine's ranks run on: CPU threads, or the chosen NPUs. `options` are options_for's.
 std::unique_ptr<RankDevices> make_devices(const DeviceChoice& choice, const EngineOptions& options);
 
-// Bytes of free memory for each of `ranks`: of a device, or of the host's, which the CPU's ranks share. 0
-// where it cannot be told.
+// Bytes of free memory for each of `ranks`: of the device that has least, or of the host's, which the CPU's
+// ranks share. 0 where it cannot be told.
 size_t available_memory(const DeviceChoice& choice, int ranks);
 
 }  // namespace agentinfer

@@ -3,43 +3,49 @@
 #include <algorithm>
 #include <cstdint>
 #include <fstream>
+#include <sstream>
 #include <string>
 
 namespace agentinfer {
 namespace {
 
-// "MemAvailable:   12345 kB" of /proc/meminfo, in bytes.
-size_t system_available() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  while (file >> key) {
-    size_t kilobytes = 0;
-    std::string unit;
-    if (key == "MemAvailable:" && file >> kilobytes) return kilobytes * 1024;
-    std::getline(file, unit);
+// The number behind `key` in a file of lines "key number" ("MemAvailable:   12345 kB", "active_file 678").
+std::optional<size_t> number_of(const std::filesystem::path& path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string name;
+    size_t value = 0;
+    if (words >> name && name == key && words >> value) return value;
   }
-  return 0;
+  return std::nullopt;
 }
 
-size_t number_in(const char* path) {
+std::optional<size_t> number_in(const std::filesystem::path& path) {
   std::ifstream file(path);
   size_t value = 0;
-  return file >> value ? value : 0;  // "max" is no number: no limit
-}
-
-// Control group version 2. File pages in `current` can be reclaimed, so this errs on the careful side.
-size_t group_available() {
-  const size_t limit = number_in("/sys/fs/cgroup/memory.max");
-  const size_t current = number_in("/sys/fs/cgroup/memory.current");
-  return limit > current ? limit - current : 0;
+  return file >> value ? std::optional(value) : std::nullopt;  // "max" is no number: no limit
 }
 
 }  // namespace
 
+std::optional<size_t> available_in_group(const std::filesystem::path& folder) {
+  const auto limit = number_in(folder / "memory.max"), current = number_in(folder / "memory.current");
+  if (!limit || !current) return std::nullopt;
+  const std::filesystem::path stat = folder / "memory.stat";
+  const size_t files =
+      number_of(stat, "active_file").value_or(0) + number_of(stat, "inactive_file").value_or(0);
+  const size_t held = *current - std::min(files, *current);
+  return *limit - std::min(held, *limit);
+}
+
 size_t available_host_memory() {
-  const size_t system = system_available(), group = group_available();
-  if (system == 0 || group == 0) return std::max(system, group);
-  return std::min(system, group);
+  const auto kilobytes = number_of("/proc/meminfo", "MemAvailable:");
+  const auto system = kilobytes ? std::optional(*kilobytes * 1024) : std::nullopt;
+  const auto group = available_in_group("/sys/fs/cgroup");
+  if (!system && !group) return 0;
+  const size_t least = std::min(system.value_or(SIZE_MAX), group.value_or(SIZE_MAX));
+  return std::max<size_t>(least, 1);  // none left is known, too
 }
 
 }  // namespace agentinfer

@@ -19,6 +19,7 @@ namespace {
 constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kDefaultContexts = 4;  // full contexts the default KV pool has room for
 constexpr int kMaxLogitRows = 128;       // the head runs in parts of so many rows
+constexpr size_t kMaxHostBlocks = size_t{1} << 26;
 
 int64_t blocks_for(int64_t tokens, int block_size) {
   return (tokens + block_size - 1) / block_size;
@@ -54,12 +55,17 @@ MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& opt
   return request;
 }
 
+// Of the plan, what must be available where the rank runs.
+size_t bytes_needed(const MemoryPlan& plan, const EngineOptions& options) {
+  return options.own_memory ? plan.total - plan.on_host : plan.total;
+}
+
 // The default pool takes at most half of what is left behind the weights and the workspace.
 int64_t default_kv_tokens(const ModelConfig& config, const EngineOptions& options, const StepShape& shape,
                           size_t available) {
   const int64_t wished = kDefaultContexts * shape.max_context;
   if (available == 0) return wished;
-  const size_t fixed = plan_memory(config, memory_request(config, options, shape, 0)).total;
+  const size_t fixed = bytes_needed(plan_memory(config, memory_request(config, options, shape, 0)), options);
   const size_t left = available > fixed ? (available - fixed) / 2 : 0;
   const auto affordable =
       static_cast<int64_t>(left / kv_bytes_per_token(config, options.tensor_parallel, options.kv_dtype));
@@ -84,10 +90,12 @@ uint64_t tokenizer_fingerprint(const std::filesystem::path& folder, int64_t voca
   return hash;
 }
 
-void require_memory(const MemoryPlan& plan, size_t available, int ranks) {
-  if (available != 0 && plan.total > available)
-    fail(ErrorCode::kOutOfMemory, ranks == 1 ? "the model needs " : "each rank of the model needs ",
-         plan.total / 1000000, " MB, ", available / 1000000,
+void require_memory(const MemoryPlan& plan, const EngineOptions& options, size_t available) {
+  const size_t needed = bytes_needed(plan, options);
+  if (available != 0 && needed > available)
+    fail(ErrorCode::kOutOfMemory,
+         options.tensor_parallel == 1 ? "the model needs " : "each rank of the model needs ",
+         needed / 1000000, " MB, ", available / 1000000,
          " MB are available; lower kvTokens, maxContext or maxBatchTokens, or use weights: 'int8'\n",
          memory_plan_text(plan));
 }
@@ -118,7 +126,11 @@ EngineSizes resolve_sizes(const ModelConfig& config, const EngineOptions& option
                         .head_dim = static_cast<int>(config.head_dim),
                         .block_size = options.block_size,
                         .dtype = options.kv_dtype};
-  sizes.host_blocks = static_cast<int>(options.host_kv_bytes / ranks / kv_bytes_per_block(layout));
+  const size_t host_blocks = options.host_kv_bytes / ranks / kv_bytes_per_block(layout);
+  if (host_blocks > kMaxHostBlocks)
+    fail(ErrorCode::kInvalidArgument, "hostKvBytes must be at most ",
+         kMaxHostBlocks * ranks * kv_bytes_per_block(layout), ", got ", options.host_kv_bytes);
+  sizes.host_blocks = static_cast<int>(host_blocks);
   return sizes;
 }
 
@@ -135,7 +147,7 @@ LoadedEngine::LoadedEngine(const EngineOptions& wanted)
   check_tensors(config_, checkpoint);
   const size_t available = available_memory(device_, options.tensor_parallel);
   const EngineSizes sizes = resolve_sizes(config_, options, available);
-  require_memory(plan_memory(config_, options, available), available, options.tensor_parallel);
+  require_memory(plan_memory(config_, options, available), options, available);
 
   check_device(options);
   std::optional<FirstLayers> first_layers;

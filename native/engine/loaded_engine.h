@@ -42,7 +42,8 @@ struct EngineOptions {
   int64_t kv_tokens = 0;  // tokens of KV in the pool; 0: room for four full contexts, less if memory is short
   size_t host_kv_bytes = 0;     // host tier
   int block_size = 0;           // 0: the device's own, 32 on the CPU
-  size_t activation_bytes = 4;  // an element of the activations; the device decides
+  size_t activation_bytes = 4;  // an element of the activations; the device decides, as of the next
+  bool own_memory = false;      // the device's memory is not the host's
   DType kv_dtype = DType::kF16;
   int max_batch_tokens = 512;     // rows of a step
   int max_sequences = 64;         // sequences of a step

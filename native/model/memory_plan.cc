@@ -32,7 +32,8 @@ size_t workspace_bytes(const ModelConfig& config, const MemoryRequest& request) 
   const int64_t kv = kv_heads_of_rank(config, request.ranks) * config.head_dim;
   const int64_t ffn = config.intermediate_size / request.ranks, hidden = config.hidden_size;
   const int64_t row = 3 * hidden + (config.sandwich_norm ? hidden : 0) + 2 * q + 2 * kv + 3 * ffn;
-  const int64_t logit_row = 2 * hidden + config.vocab_size;
+  const int64_t part = request.ranks > 1 ? config.vocab_size / request.ranks : 0;  // before it is gathered
+  const int64_t logit_row = 2 * hidden + part + config.vocab_size;
   // Logits are f32 everywhere: the sampler reads them.
   return static_cast<size_t>(request.max_rows * row) * request.activation_bytes +
          static_cast<size_t>(request.max_logit_rows * logit_row) * 4;
@@ -100,6 +101,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request) 
   add_weights(plan, config, request);
   add_kv(plan, config, request);
   if (request.host_kv_bytes > 0) add(plan, "host KV", request.host_kv_bytes, "hostKvBytes");
+  plan.on_host = request.host_kv_bytes;
   add_workspace(plan, config, request);
   return plan;
 }

@@ -31,7 +31,8 @@ struct MemoryPlan {
     std::string detail;  // how it comes about, and the option that changes it
   };
   std::vector<Item> items;
-  size_t total = 0;
+  size_t total = 0;    // of all items
+  size_t on_host = 0;  // of the total: the host tier, which is not in a device's memory
 };
 
 MemoryPlan plan_memory(const ModelConfig& config, const MemoryRequest& request);

@@ -70,6 +70,17 @@ TEST("the total is the sum of the items, and each request field enlarges it by w
   more = base;
   more.max_logit_rows += 1;
   CHECK(total(more) - total(base) >= 153376 * 4);
+  CHECK_EQ(plan.on_host, 0u);
+  CHECK_EQ(plan_memory(k7B, {.host_kv_bytes = 12345}).on_host, 12345u);
+}
+
+TEST("a rank of several holds its part of the logits beside all of them") {
+  const auto logit_row = [](int ranks) {
+    return plan_memory(k7B, {.ranks = ranks, .max_logit_rows = 1}).total -
+           plan_memory(k7B, {.ranks = ranks}).total;
+  };
+  CHECK_EQ(logit_row(1), 4u * (2 * 4096 + 153376));
+  CHECK_EQ(logit_row(4), logit_row(1) + 4u * 153376 / 4);
 }
 
 TEST("the largest configuration that parses does not overflow the plan") {
