@@ -20,11 +20,12 @@ std::optional<int32_t> role_id(const TokenizerData& data, const TokenizerConfig&
 
 void install_added_tokens(TokenizerData& data, std::vector<AddedToken> added, TokenKind kind) {
   std::sort(added.begin(), added.end(), [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  const size_t last = data.tokens.size() + added.size();
   for (const AddedToken& token : added) {
     const auto id = static_cast<size_t>(token.id);
-    if (id > data.tokens.size() + added.size())
+    if (id > last)
       fail(ErrorCode::kModelInvalid, "added token \"", token.content, "\": id ", id,
-           " is far beyond the vocabulary of ", data.tokens.size());
+           " is far beyond the vocabulary, expected at most ", last);
     if (id >= data.tokens.size()) data.tokens.resize(id + 1);
     TokenEntry& entry = data.tokens[id];
     const std::string_view content = data.keep(token.content);

@@ -177,6 +177,25 @@ TEST("random vocabularies give what the plain algorithm gives") {
   }
 }
 
+TEST("added tokens lie beyond the vocabulary by at most their number, however many there are") {
+  const std::vector<SentencePiece> all = {
+      {"<unk>", 0, PieceType::kUnknown}, {"a", 0}, {"b", 0}, {"\xE2\x96\x81", 0}, {" ", 0}};
+  constexpr int kTokens = 100;
+  const auto vocab_size = [&](int stride) {
+    std::string config = R"({"added_tokens_decoder":{)";
+    for (int i = 0; i < kTokens; ++i)
+      config += (i == 0 ? "\"" : ",\"") + std::to_string(5 + i * stride) + R"(":{"content":"<)" +
+                std::to_string(i) + R"(>"})";
+    TokenizerFiles files;
+    files.tokenizer_model = model_bytes::model(all, {}, false);
+    files.tokenizer_config = config + "}}";
+    return Tokenizer::parse(files)->vocab_size();
+  };
+  CHECK_EQ(vocab_size(1), 5 + kTokens);
+  CHECK_THROWS(vocab_size(kTokens), ErrorCode::kModelInvalid,
+               "far beyond the vocabulary, expected at most 105");
+}
+
 TEST("white space rules are those of the model") {
   const auto pieces = [](const NormalizerSpec& spec, const std::string& text) {
     std::vector<SentencePiece> all = {
