@@ -57,7 +57,7 @@ using aclCANNPackageName = int;
 inline constexpr aclCANNPackageName kPackageRuntime = 1, kPackageDriver = 7;
 
 // Status codes that change what we do (meanings of the rest: status.cc).
-inline constexpr int kRepeatInitialize = 100002, kStubMode = 100039, kWaitTimeout = 507046,
-                     kFeatureUnsupported = 207000;
+inline constexpr int kRepeatInitialize = 100002, kStubMode = 100039, kOperatorRefused = 161002,
+                     kWaitTimeout = 507046, kEventTimeout = 507047, kTilingRefused = 561002;
 
 }  // namespace agentinfer::acl

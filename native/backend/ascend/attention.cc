@@ -81,7 +81,7 @@ void AscendAttention::probe() {
     plan({q_[0].get(), mask_.get(), mask_.get(), table.get(), q_[1].get(), 1, 1, 1, 1}, {&end, 1},
          {&length, 1});
   } catch (const AclError& error) {
-    if (error.status() != 561002 && error.status() != 161002) throw;
+    if (error.status() != acl::kTilingRefused && error.status() != acl::kOperatorRefused) throw;
     fail(ErrorCode::kModelUnsupported, "this device's attention does not take ", shape_.heads,
          " query heads and ", shape_.kv_heads, " key heads of ", shape_.head_dim,
          " (128 is safe everywhere): ", error.what());

@@ -19,10 +19,10 @@ class AscendAttention {
   AscendAttention(Launcher& launcher, const StepShape& shape, const AttentionShape& attention,
                   const RopeTable& rope);
 
-  // `rows`: of the step, padding included. Gathers the rows of the rotary tables. The attention's call is
-  // planned anew at layer 0, because it depends on the sequences' lengths.
   // The cache that plan_for means.
   void attend(AscendKvCache& cache) { cache_ = &cache; }
+  // `rows`: of the step, padding included. Gathers the rows of the rotary tables. The attention's call is
+  // planned anew at layer 0, because it depends on the sequences' lengths.
   void begin_step(const StepBuffers& buffers, AscendKvCache& cache, int rows);
   void write_kv(int layer, const AscendActivation& qkv, const Vector* q_norm, const Vector* k_norm,
                 float eps);

@@ -86,16 +86,17 @@ const acl::aclTensorList* Call::in_list(Dims dims, acl::aclDataType type, const 
 }
 
 acl::Out Call::list_member(Dims dims, acl::aclDataType type, const void* at) {
-  return tensor(dims, {}, {}, type, at);
+  acl::aclTensor* made = tensor(dims, {}, {}, type, at);
+  tensors_.push_back(made);
+  return made;
 }
 
 acl::aclTensorList* Call::out_list(std::span<acl::Out> members) {
   acl::aclTensorList* list = device_.rt().aclCreateTensorList(members.data(), members.size());
-  if (list == nullptr) {
-    tensors_.insert(tensors_.end(), members.begin(), members.end());
+  if (list == nullptr)
     fail(ErrorCode::kDevice, "aclCreateTensorList gave nothing. CANN says: ", recent_message(device_.rt()));
-  }
   lists_.push_back(list);
+  tensors_.resize(tensors_.size() - members.size());
   ++next_output_;
   return list;
 }

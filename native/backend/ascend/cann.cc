@@ -127,10 +127,7 @@ std::string runtime_version(const acl::RuntimeFunctions& rt, const std::string& 
 }
 
 std::string driver_version() {
-  for (const char* path :
-       {"/usr/local/Ascend/driver/version.info", "/usr/local/Ascend/driver/../driver/version.info"})
-    if (const std::string found = first_match(path, "Version"); !found.empty()) return found;
-  return {};
+  return first_match("/usr/local/Ascend/driver/version.info", "Version");
 }
 
 // --- symbols
@@ -220,9 +217,8 @@ Cann load() {
   }
   handles.push_back(base.handle);
   if (void* init = dlsym(base.handle, "aclInit"); init != nullptr) made.folder = folder_of(init);
-  for (const char* name : {"libacl_rt.so"})
-    if (const Opened more = open_library(name, made.folder); more.handle != nullptr)
-      handles.push_back(more.handle);
+  if (const Opened more = open_library("libacl_rt.so", made.folder); more.handle != nullptr)
+    handles.push_back(more.handle);
   const Opened meta = open_library("libnnopbase.so", made.folder);
   if (meta.handle == nullptr) refuse_missing("libnnopbase.so", meta.problem);
   handles.push_back(meta.handle);

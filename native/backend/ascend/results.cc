@@ -56,21 +56,22 @@ std::span<const float> AscendResults::row(const AscendActivation& x, int row) {
                                                 static_cast<size_t>(x.cols));
 }
 
-void AscendResults::room(int64_t rows, int64_t) {
+void AscendResults::room(int64_t rows) {
   if (rows <= room_) return;
   AscendDevice& device = launcher_.device();
-  room_ = rows;
+  room_ = 0;  // of all four or none: any may find no memory
   const auto n = static_cast<size_t>(rows);
   index_ = DeviceMemory(device, n * sizeof(int64_t), "argmax");
   highest_ = DeviceMemory(device, n * 2, "argmax");
   index_host_ = PinnedMemory(device, n * sizeof(int64_t), "argmax");
   highest_host_ = PinnedMemory(device, n * 2, "argmax");
+  room_ = rows;
 }
 
 void AscendResults::argmax(const AscendActivation& x, int rows, std::span<int32_t> out) {
   AscendDevice& device = launcher_.device();
   const acl::OperatorFunctions& op = device.cann().op;
-  room(x.max_rows, x.cols);
+  room(x.max_rows);
   launcher_.run(op.arg_max.name, {rows, x.cols}, {x.values.get(), index_.get()}, [&](Call& call) {
     const acl::T from = call.in({rows, x.cols}, acl::kBf16, x.values.get());
     const acl::Out to = call.out({rows, 1}, acl::kInt64, index_.get());
@@ -103,7 +104,7 @@ void AscendResults::fetch_top(const AscendActivation& x) {
   const acl::OperatorFunctions& op = device.cann().op;
   const int64_t rows = x.written_rows, k = std::min<int64_t>(kTop, x.cols);
   const auto n = static_cast<size_t>(x.max_rows) * static_cast<size_t>(k);
-  if (top_values_.bytes() < n * 2) {
+  if (top_index_host_.bytes() < n * sizeof(int64_t)) {  // the last one taken
     top_values_ = DeviceMemory(device, n * 2, "candidates");
     top_index_ = DeviceMemory(device, n * sizeof(int64_t), "candidates");
     top_values_host_ = PinnedMemory(device, n * 2, "candidates");
@@ -129,6 +130,7 @@ void AscendResults::fetch_top(const AscendActivation& x) {
 std::span<const float> AscendResults::top(const AscendActivation& x, int index, int count) {
   if (!launcher_.device().cann().op.topk.present() || count <= 0 || count >= kTop || count >= x.cols)
     return row(x, index);
+  ensure(index >= 0 && index < x.written_rows, "row ", index, " of ", x.written_rows, " written");
   fetch_top(x);
   const auto k = static_cast<size_t>(top_count_), at = static_cast<size_t>(index) * k;
   const uint16_t* values = top_values_host_.as<const uint16_t>() + at;

@@ -27,7 +27,7 @@ class AscendResults {
  private:
   void fetch(const AscendActivation& x);
   void fetch_top(const AscendActivation& x);
-  void room(int64_t rows, int64_t cols);
+  void room(int64_t rows);
 
   Launcher& launcher_;
   PinnedMemory pinned_;           // bf16 [rows][cols]

@@ -111,7 +111,7 @@ bool out_of_memory(int status) {
 }  // namespace
 
 bool AclError::fatal() const {
-  if (status() == 507046 || status() == 507047) return false;  // only "not yet"
+  if (status() == acl::kWaitTimeout || status() == acl::kEventTimeout) return false;  // only "not yet"
   return (status() >= 507000 && status() < 508000 && status() != 507007) || status() == 107022 ||
          status() == 107023;
 }

@@ -229,6 +229,31 @@ TEST("any call that fails in a step fails its sequences with the call and the co
   CLEAN();
 }
 
+TEST("memory that runs out at any allocation of a step fails that step alone: the next one takes it") {
+  int failures = 0;
+  for (uint64_t nth = 1; nth < 100; ++nth) {
+    LoadedEngine loaded(options());
+    const auto run = [&](int greedy, int drawn) {  // the highest logit, and the highest five
+      SequenceSpec sampled = request(drawn);
+      sampled.sampling.temperature = 1;
+      sampled.sampling.top_k = 5;
+      loaded.engine().add(request(greedy));
+      loaded.engine().add(sampled);
+      return stepped(loaded.engine(), {greedy, drawn}, 4);
+    };
+    const emulator::Faults faults;
+    EMU(emu_fail_alloc)(nth);
+    const std::string error = run(1, 2);
+    if (error.empty()) break;
+    ++failures;
+    CHECK(error.find("ERR_OUT_OF_MEMORY") == 0);
+    CHECK_EQ(run(3, 4), "");
+  }
+  CHECK(failures >= 8 && failures < 90);
+  check_nothing_kept("steps");
+  CLEAN();
+}
+
 TEST("a task that fails, a lost device: the engine says why and stays closed to work; others live") {
   for (const int code : {507015, 507035, 507010, 507901}) {
     const emulator::Faults faults;
