@@ -396,11 +396,14 @@ class CpuBackendImpl final : public CpuBackend {
 
 }  // namespace
 
+int thread_count(int threads) {
+  if (threads < 0 || threads > kMaxThreads)
+    fail(ErrorCode::kInvalidArgument, "threads: expected 1 to ", kMaxThreads, ", got ", threads);
+  return threads == 0 ? default_threads() : threads;
+}
+
 std::unique_ptr<CpuBackend> make_cpu_backend(const CpuOptions& options) {
-  if (options.threads < 0 || options.threads > kMaxThreads)
-    fail(ErrorCode::kInvalidArgument, "threads: expected 1 to ", kMaxThreads, ", got ", options.threads);
-  return std::make_unique<CpuBackendImpl>(options.threads == 0 ? default_threads() : options.threads,
-                                          select_kernels(options.isa));
+  return std::make_unique<CpuBackendImpl>(thread_count(options.threads), select_kernels(options.isa));
 }
 
 }  // namespace agentinfer

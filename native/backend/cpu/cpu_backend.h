@@ -29,6 +29,9 @@ inline constexpr int kMaxThreads = 256;
 // lower. 1..kMaxThreads.
 int default_threads();
 
+// The thread count that CpuOptions::threads means. Throws kInvalidArgument where it is out of range.
+int thread_count(int threads);
+
 // Throws kInvalidArgument for a thread count out of range or an instruction set this machine lacks.
 std::unique_ptr<CpuBackend> make_cpu_backend(const CpuOptions& options);
 

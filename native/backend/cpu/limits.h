@@ -21,8 +21,9 @@ struct MachineLimits {
 // a sample: interleave samples with what they are compared to and take medians. Not thread safe.
 class LimitsMeter {
  public:
-  // Takes 256 MiB. Throws as make_cpu_backend does.
+  // Takes 256 MiB. `threads` and `isa` as in CpuOptions; throws as make_cpu_backend does.
   LimitsMeter(int threads, std::string_view isa);
+  int threads() const { return pool_.size(); }
 
   double read_bytes_per_s();
   double fma_flops_per_s();

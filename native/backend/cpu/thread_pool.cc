@@ -1,5 +1,9 @@
 #include "backend/cpu/thread_pool.h"
 
+#include <exception>
+
+#include "tensor/check.h"
+
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
@@ -49,10 +53,20 @@ class FlushDenormals {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
-  for (int worker = 1; worker < threads; ++worker) threads_.emplace_back([this, worker] { work(worker); });
+  try {
+    for (int worker = 1; worker < threads; ++worker) threads_.emplace_back([this, worker] { work(worker); });
+  } catch (const std::exception& error) {
+    stop();
+    fail(ErrorCode::kOutOfMemory, "cannot start thread ", threads_.size() + 1, " of ", threads, ": ",
+         error.what());
+  }
 }
 
 ThreadPool::~ThreadPool() {
+  stop();
+}
+
+void ThreadPool::stop() {
   stopping_ = true;
   epoch_.fetch_add(1);
   epoch_.notify_all();

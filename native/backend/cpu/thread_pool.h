@@ -11,7 +11,8 @@ namespace agentinfer {
 
 class ThreadPool {
  public:
-  // `threads` includes the caller of parallel_for: 1 makes no thread.
+  // `threads` includes the caller of parallel_for: 1 makes no thread. Throws kOutOfMemory where the system
+  // starts no more.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -34,6 +35,7 @@ class ThreadPool {
   void run(int tasks, Call call, const void* context);
   bool run_one(uint32_t generation, int worker);
   void work(int worker);
+  void stop();  // joins
 
   // High half: generation of the loop; low half: tasks not yet handed out. A task is claimed by decrementing
   // it, which fails once the generation has moved on; call_ and context_ are read only while holding a

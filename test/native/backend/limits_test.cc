@@ -1,5 +1,6 @@
 #include "backend/cpu/limits.h"
 
+#include "backend/cpu/cpu_backend.h"
 #include "support.h"
 
 using namespace agentinfer;
@@ -17,6 +18,13 @@ TEST("every instruction set's limits can be measured") {
 
 TEST("limits of an unknown instruction set are refused") {
   CHECK_THROWS(LimitsMeter(1, "sse9"), ErrorCode::kInvalidArgument, "sse9");
+}
+
+TEST("threads 0 are all that this process may use; a count out of range is refused") {
+  CHECK_EQ(LimitsMeter(0, "").threads(), default_threads());
+  CHECK_EQ(LimitsMeter(3, "").threads(), 3);
+  for (const int threads : {-1, kMaxThreads + 1})
+    CHECK_THROWS(LimitsMeter(threads, ""), ErrorCode::kInvalidArgument, "threads: expected 1 to 256");
 }
 
 CHECK_MAIN

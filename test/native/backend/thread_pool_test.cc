@@ -1,5 +1,11 @@
 #include "backend/cpu/thread_pool.h"
 
+#if defined(__linux__)
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
 #include <atomic>
 #include <chrono>
 #include <limits>
@@ -93,5 +99,25 @@ TEST("denormals count as zero in every thread of a loop, and the caller's mode c
 #endif
   CHECK_EQ(half_is_zero(), before);
 }
+
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST("a thread that cannot be started is an error, not the end of the process") {
+  const pid_t child = fork();
+  if (child == 0) {  // where a thread's stack does not fit
+    const rlimit little{size_t{64} << 20, size_t{64} << 20};
+    setrlimit(RLIMIT_AS, &little);
+    try {
+      ThreadPool pool(64);
+      _exit(1);
+    } catch (const Error& error) {
+      _exit(error.code() == ErrorCode::kOutOfMemory ? 0 : 2);
+    }
+  }
+  int status = -1;
+  CHECK_EQ(waitpid(child, &status, 0), child);
+  CHECK(WIFEXITED(status));
+  CHECK_EQ(WEXITSTATUS(status), 0);
+}
+#endif
 
 CHECK_MAIN
