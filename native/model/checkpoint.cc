@@ -1,11 +1,11 @@
 #include "model/checkpoint.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <system_error>
 
 #include "tensor/check.h"
+#include "tensor/elements.h"
 #include "tensor/json.h"
 
 namespace agentinfer {
@@ -154,11 +154,8 @@ void Checkpoint::widen_scales() {
       continue;
     const auto count = static_cast<size_t>(tensor.elements());
     widened_.push_back(std::make_unique<float[]>(count));
-    for (size_t i = 0; i < count; ++i) {
-      uint16_t bits = 0;
-      std::memcpy(&bits, tensor.data.data() + 2 * i, 2);
-      widened_.back()[i] = tensor.dtype == DType::kF16 ? f32_from_f16(bits) : f32_from_bf16(bits);
-    }
+    for (size_t i = 0; i < count; ++i)
+      widened_.back()[i] = read_element(tensor, static_cast<int64_t>(i));
     tensor.dtype = DType::kF32;
     tensor.data = std::as_bytes(std::span(widened_.back().get(), count));
   }

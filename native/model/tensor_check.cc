@@ -5,6 +5,7 @@
 
 #include "model/tensor_names.h"
 #include "tensor/check.h"
+#include "tensor/elements.h"
 #include "tensor/json.h"
 
 namespace agentinfer {
@@ -24,29 +25,14 @@ std::string some_of(const std::vector<std::string_view>& names) {
   return text;
 }
 
+// Of a floating tensor, or of an I8 or I32 one (offsets).
 float element(const TensorView& tensor, size_t i) {
   const std::byte* const at = tensor.data.data() + i * dtype_size(tensor.dtype);
-  uint16_t half = 0;
-  float full = 0;
+  if (tensor.dtype == DType::kI8) return static_cast<float>(static_cast<int8_t>(*at));
+  if (tensor.dtype != DType::kI32) return read_element(tensor, static_cast<int64_t>(i));
   int32_t whole = 0;
-  switch (tensor.dtype) {
-    case DType::kF32:
-      std::memcpy(&full, at, 4);
-      return full;
-    case DType::kF16:
-      std::memcpy(&half, at, 2);
-      return f32_from_f16(half);
-    case DType::kBF16:
-      std::memcpy(&half, at, 2);
-      return f32_from_bf16(half);
-    case DType::kI32:
-      std::memcpy(&whole, at, 4);
-      return static_cast<float>(whole);
-    case DType::kI8:
-      return static_cast<float>(static_cast<int8_t>(*at));
-    default:
-      return NAN;
-  }
+  std::memcpy(&whole, at, sizeof whole);
+  return static_cast<float>(whole);
 }
 
 void check_shape(const ExpectedTensor& expected, const TensorView& tensor) {
