@@ -14,7 +14,7 @@ Napi::Value card_plan(const Napi::CallbackInfo& info) {
     const std::string text = utf8(info[0], "config");
     const Napi::Object options = info[1].As<Napi::Object>();
     CardRequest request;
-    request.ranks = static_cast<int>(integer_field(options, "tensorParallel", request.ranks));
+    request.ranks = int32_field(options, "tensorParallel", request.ranks);
     request.int8 = string_field(options, "weights", "bf16") == "int8";
     request.context = integer_field(options, "context", request.context);
     const ModelConfig config = parse_model_config(text, "");

@@ -17,6 +17,7 @@ namespace agentinfer {
 
 // An Error as a JavaScript one with `code`.
 Napi::Error to_js_error(Napi::Env env, std::string_view code, const std::string& message);
+Napi::Error to_js_error(Napi::Env env, const Error& error);
 // What is being thrown right now as a JavaScript error. Call in a catch block.
 Napi::Error current_js_error(Napi::Env env);
 
@@ -32,9 +33,12 @@ auto guarded(Napi::Env env, Body&& body) {
   }
 }
 
-// Fields of an options object. An absent (undefined) field gives the fallback.
+// Fields of an options object. An absent (undefined) field gives the fallback; kInvalidArgument, with the
+// key, what was expected and what came, for any other that is not of the type.
 double number_field(const Napi::Object& object, const char* key, double fallback);
-int64_t integer_field(const Napi::Object& object, const char* key, int64_t fallback);
+int64_t integer_field(const Napi::Object& object, const char* key, int64_t fallback);  // a safe integer
+int32_t int32_field(const Napi::Object& object, const char* key, int32_t fallback);
+size_t size_field(const Napi::Object& object, const char* key, size_t fallback);  // a safe integer >= 0
 std::string string_field(const Napi::Object& object, const char* key, const std::string& fallback);
 bool bool_field(const Napi::Object& object, const char* key, bool fallback);
 std::vector<int32_t> int32_array_field(const Napi::Object& object,

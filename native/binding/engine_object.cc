@@ -1,5 +1,7 @@
 #include "binding/engine_object.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "binding/convert.h"
@@ -27,14 +29,23 @@ WeightFormat weight_format(const std::string& name) {
   fail(ErrorCode::kInvalidArgument, "weights: expected 'bf16' or 'int8', got '", name, "'");
 }
 
+int milliseconds(const Napi::Object& object, const char* key, double fallback_seconds) {
+  constexpr double kMostSeconds = 1e6;
+  const double seconds = number_field(object, key, fallback_seconds);
+  if (!(seconds > 0 && seconds <= kMostSeconds))
+    fail(ErrorCode::kInvalidArgument, key, ": expected seconds above 0 and at most ", kMostSeconds, ", got ",
+         seconds);
+  return std::max(1, static_cast<int>(seconds * 1000));
+}
+
 // The bytes are for sessions' texts and for stored sessions, half each.
 SpeculatorOptions speculator_options(const Napi::Object& object) {
   SpeculatorOptions options;
   options.engine_name = string_field(object, "engineName", "");
   options.directory = string_field(object, "directory", "");
-  options.memory.siblings = static_cast<int>(integer_field(object, "siblings", options.memory.siblings));
-  options.memory.retrieved = static_cast<int>(integer_field(object, "retrieved", options.memory.retrieved));
-  const auto bytes = static_cast<size_t>(integer_field(object, "memoryBytes", 0));
+  options.memory.siblings = int32_field(object, "siblings", options.memory.siblings);
+  options.memory.retrieved = int32_field(object, "retrieved", options.memory.retrieved);
+  const auto bytes = size_field(object, "memoryBytes", 0);
   options.memory.session_bytes = options.memory.store.byte_budget = bytes / 2;
   options.memory.session = options.memory.role = bytes > 0;
   if (bytes == 0) options.memory.retrieved = 0;
@@ -50,20 +61,18 @@ EngineOptions engine_options(const Napi::Object& object) {
   options.graphs = bool_field(object, "graphs", true);
   options.nz = bool_field(object, "nz", false);
   options.self_check = self_check(string_field(object, "selfCheck", "off"));
-  options.device_timeout_ms = static_cast<int>(number_field(object, "deviceTimeout", 120) * 1000);
-  options.threads = static_cast<int>(integer_field(object, "threads", 0));
+  options.device_timeout_ms = milliseconds(object, "deviceTimeout", 120);
+  options.threads = int32_field(object, "threads", 0);
   options.isa = string_field(object, "isa", "");
-  options.tensor_parallel =
-      static_cast<int>(integer_field(object, "tensorParallel", options.tensor_parallel));
+  options.tensor_parallel = int32_field(object, "tensorParallel", options.tensor_parallel);
   options.weights = weight_format(string_field(object, "weights", "bf16"));
   options.kv_dtype = kv_dtype(string_field(object, "kvDtype", "f16"));
   options.max_context = integer_field(object, "maxContext", 0);
   options.kv_tokens = integer_field(object, "kvTokens", 0);
-  options.host_kv_bytes = static_cast<size_t>(integer_field(object, "hostKvBytes", 0));
-  options.block_size = static_cast<int>(integer_field(object, "blockSize", 0));
-  options.max_batch_tokens =
-      static_cast<int>(integer_field(object, "maxBatchTokens", options.max_batch_tokens));
-  options.max_sequences = static_cast<int>(integer_field(object, "maxSequences", options.max_sequences));
+  options.host_kv_bytes = size_field(object, "hostKvBytes", 0);
+  options.block_size = int32_field(object, "blockSize", 0);
+  options.max_batch_tokens = int32_field(object, "maxBatchTokens", options.max_batch_tokens);
+  options.max_sequences = int32_field(object, "maxSequences", options.max_sequences);
   options.speculate = object.Get("speculation").IsObject();
   if (options.speculate)
     options.speculation = speculator_options(object.Get("speculation").As<Napi::Object>());
@@ -89,7 +98,7 @@ SpeculationSpec speculation_spec(const Napi::Object& object) {
 SamplingParams sampling_params(const Napi::Object& object) {
   SamplingParams params;
   params.temperature = static_cast<float>(number_field(object, "temperature", params.temperature));
-  params.top_k = static_cast<int>(integer_field(object, "topK", params.top_k));
+  params.top_k = int32_field(object, "topK", params.top_k);
   params.top_p = static_cast<float>(number_field(object, "topP", params.top_p));
   params.min_p = static_cast<float>(number_field(object, "minP", params.min_p));
   params.repetition_penalty =
@@ -104,7 +113,7 @@ SamplingParams sampling_params(const Napi::Object& object) {
   params.min_tokens = integer_field(object, "minTokens", 0);
   params.seed = static_cast<uint64_t>(integer_field(object, "seed", 0));
   params.logprobs = bool_field(object, "logprobs", false);
-  params.top_logprobs = static_cast<int>(integer_field(object, "topLogprobs", 0));
+  params.top_logprobs = int32_field(object, "topLogprobs", 0);
   params.logprob_ids = int32_array_field(object, "logprobIds");
   const std::vector<int32_t> bias_ids = int32_array_field(object, "biasIds");
   const std::vector<double> bias = float64_array_field(object, "bias");
@@ -122,6 +131,23 @@ std::vector<int32_t> records(const Napi::Object& object, const char* key) {
   if (values.size() % stride != 0)
     fail(ErrorCode::kInvalidArgument, key, ": expected records of ", stride, " values, got ", values.size(),
          " values");
+  return values;
+}
+
+std::vector<double> retain_records(const Napi::Object& object) {
+  std::vector<double> values = float64_array_field(object, "retain");
+  const auto integer_in = [](double value, double low, double high) {
+    return value >= low && value <= high && std::trunc(value) == value;
+  };
+  if (values.size() % kPlanRetain.size() != 0)
+    fail(ErrorCode::kInvalidArgument, "retain: expected records of ", kPlanRetain.size(), " values, got ",
+         values.size(), " values");
+  for (size_t i = 0; i < values.size(); i += kPlanRetain.size())
+    if (!integer_in(values[i], 0, 9007199254740991.0) || !integer_in(values[i + 1], 0, 255) ||
+        std::isnan(values[i + 2]))
+      fail(ErrorCode::kInvalidArgument,
+           "retain: expected a session of at least 0, a class from 0 to 255 and a time, got ", values[i],
+           ", ", values[i + 1], " and ", values[i + 2]);
   return values;
 }
 
@@ -160,7 +186,7 @@ Napi::Value EngineObject::add(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const Napi::Object object = info[0].As<Napi::Object>();
     SequenceSpec spec;
-    spec.id = static_cast<int32_t>(integer_field(object, "id", 0));
+    spec.id = int32_field(object, "id", 0);
     spec.session = integer_field(object, "session", -1);
     spec.salt = static_cast<uint64_t>(integer_field(object, "salt", 0));
     spec.tokens = int32_array_field(object, "tokens");
@@ -174,13 +200,17 @@ Napi::Value EngineObject::add(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value EngineObject::remove(const Napi::CallbackInfo& info) {
-  thread_->remove(info[0].As<Napi::Number>().Int32Value());
-  return info.Env().Undefined();
+  return guarded(info.Env(), [&] {
+    thread_->remove(info[0].As<Napi::Number>().Int32Value());
+    return info.Env().Undefined();
+  });
 }
 
 Napi::Value EngineObject::forget(const Napi::CallbackInfo& info) {
-  thread_->forget(info[0].As<Napi::Number>().Int64Value());
-  return info.Env().Undefined();
+  return guarded(info.Env(), [&] {
+    thread_->forget(info[0].As<Napi::Number>().Int64Value());
+    return info.Env().Undefined();
+  });
 }
 
 Napi::Value EngineObject::step(const Napi::CallbackInfo& info) {
@@ -190,33 +220,37 @@ Napi::Value EngineObject::step(const Napi::CallbackInfo& info) {
     plan->now = number_field(object, "now", 0);
     plan->rows = records<kPlanRow.size()>(object, "rows");
     plan->preempt = records<kPlanPreempt.size()>(object, "preempt");
-    plan->retain = float64_array_field(object, "retain");
-    if (plan->retain.size() % kPlanRetain.size() != 0)
-      fail(ErrorCode::kInvalidArgument, "retain: expected records of ", kPlanRetain.size(), " values");
+    plan->retain = retain_records(object);
     plan->prefetch = records<kPlanPrefetch.size()>(object, "prefetch");
     plan->drafts = records<kPlanDraft.size()>(object, "drafts");
     plan->draft_tokens = int32_array_field(object, "draftTokens");
     plan->probe = int32_array_field(object, "probe");
     plan->demand = bool_field(object, "demand", false);
-    plan->ahead = static_cast<int32_t>(integer_field(object, "ahead", 0));
+    plan->ahead = int32_field(object, "ahead", 0);
     thread_->step(std::move(plan));
     return info.Env().Undefined();
   });
 }
 
 Napi::Value EngineObject::interrupt(const Napi::CallbackInfo& info) {
-  thread_->interrupt();
-  return info.Env().Undefined();
+  return guarded(info.Env(), [&] {
+    thread_->interrupt();
+    return info.Env().Undefined();
+  });
 }
 
 Napi::Value EngineObject::check(const Napi::CallbackInfo& info) {
-  thread_->check();
-  return info.Env().Undefined();
+  return guarded(info.Env(), [&] {
+    thread_->check();
+    return info.Env().Undefined();
+  });
 }
 
 Napi::Value EngineObject::close(const Napi::CallbackInfo& info) {
-  thread_->close();
-  return info.Env().Undefined();
+  return guarded(info.Env(), [&] {
+    thread_->close();
+    return info.Env().Undefined();
+  });
 }
 
 Napi::Value EngineObject::ref(const Napi::CallbackInfo& info) {

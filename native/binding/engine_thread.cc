@@ -5,12 +5,14 @@
 #include "binding/convert.h"
 #include "binding/result.h"
 #include "engine/plan_run.h"
+#include "tensor/current_error.h"
 
 namespace agentinfer {
 
 std::shared_ptr<EngineThread> EngineThread::start(Napi::Env env, Napi::Function callback,
                                                   EngineOptions options) {
   std::shared_ptr<EngineThread> made(new EngineThread);
+  made->worker_ = std::make_unique<Worker>();  // may throw: before anything refers to `made`
   made->env_ = env;
   made->link_ = Link::New(
       env, callback, "agentinfer engine", 0, 1, nullptr,
@@ -25,9 +27,8 @@ std::shared_ptr<EngineThread> EngineThread::start(Napi::Env env, Napi::Function 
   made->self_ = made;
   // Registered after the link: hooks run in reverse order, so the thread stops while the link still exists.
   napi_add_env_cleanup_hook(env, environment_hook, made.get());
-  made->worker_ = std::make_unique<Worker>();
   options.aborted = &made->abort_load_;
-  made->worker_->submit([self = made.get(), options = std::move(options)] { self->open(options); });
+  made->post([self = made.get(), options = std::move(options)] { self->open(options); });
   return made;
 }
 
@@ -45,7 +46,7 @@ void EngineThread::environment_hook(void* self) {
 void EngineThread::environment_ends() {
   env_ = nullptr;
   abort_load_ = true;
-  worker_->submit([this] { end(); });
+  post([this] { end(); });
   worker_->stop();
 }
 
@@ -59,58 +60,56 @@ void EngineThread::open(EngineOptions options) {
     });
   };
   try {
-    engine_ = std::make_unique<LoadedEngine>(options);
-    emit([info = engine_info(*engine_)](Napi::Env env, Napi::Function callback) {
+    auto opened = std::make_unique<LoadedEngine>(options);
+    EngineInfo info = engine_info(*opened);
+    engine_ = std::move(opened);
+    emit([info = std::move(info)](Napi::Env env, Napi::Function callback) {
       callback.Call({Napi::String::New(env, "opened"), to_js(env, info)});
     });
-  } catch (const Error& error) {
-    emit_failure("failed", std::string(error_code_name(error.code())), error.what());
-  } catch (const std::bad_alloc&) {
-    emit_failure("failed", "ERR_OUT_OF_MEMORY", "host memory ran out while the model was opened");
-  } catch (const std::exception& error) {
-    emit_failure("failed", "ERR_INTERNAL", error.what());
+    return;
+  } catch (...) {
+    emit([error = current_error()](Napi::Env env, Napi::Function callback) {
+      callback.Call({Napi::String::New(env, "failed"), to_js_error(env, error).Value()});
+    });
   }
-  if (engine_ == nullptr) end();
+  end();
 }
 
-void EngineThread::emit_failure(const char* kind, std::string code, std::string message) {
-  emit([kind, code = std::move(code), message = std::move(message)](Napi::Env env, Napi::Function callback) {
-    callback.Call({Napi::String::New(env, kind), to_js_error(env, code, message).Value()});
+void EngineThread::post(std::function<void()> job) {
+  worker_->submit([this, job = std::move(job)] {
+    try {
+      job();
+    } catch (...) {
+      broken_ = std::current_exception();
+    }
   });
 }
 
 void EngineThread::add(SequenceSpec spec) {
-  worker_->submit([this, spec = std::move(spec)] {
+  post([this, spec = std::move(spec)]() mutable {
     if (engine_ == nullptr) return;
     const int32_t id = spec.id;
-    std::string code, message;
     try {
-      engine_->engine().add(spec);
-      return;
-    } catch (const Error& error) {
-      code = error_code_name(error.code());
-      message = error.what();
-    } catch (const std::bad_alloc&) {
-      code = "ERR_OUT_OF_MEMORY";
-      message = "host memory ran out";
+      engine_->engine().add(std::move(spec));
+    } catch (...) {
+      emit([id, error = current_error()](Napi::Env env, Napi::Function callback) {
+        Napi::Object rejected = Napi::Object::New(env);
+        rejected["id"] = id;
+        rejected["error"] = to_js_error(env, error).Value();
+        callback.Call({Napi::String::New(env, "rejected"), rejected});
+      });
     }
-    emit([id, code, message](Napi::Env env, Napi::Function callback) {
-      Napi::Object rejected = Napi::Object::New(env);
-      rejected["id"] = id;
-      rejected["error"] = to_js_error(env, code, message).Value();
-      callback.Call({Napi::String::New(env, "rejected"), rejected});
-    });
   });
 }
 
 void EngineThread::remove(int32_t id) {
-  worker_->submit([this, id] {
+  post([this, id] {
     if (engine_ != nullptr) engine_->engine().remove(id);
   });
 }
 
 void EngineThread::forget(int64_t session) {
-  worker_->submit([this, session] {
+  post([this, session] {
     try {
       if (engine_ != nullptr) engine_->engine().forget_session(session);
     } catch (const std::bad_alloc&) {  // what is kept for it is kept longer
@@ -119,7 +118,7 @@ void EngineThread::forget(int64_t session) {
 }
 
 void EngineThread::step(std::unique_ptr<StepPlan> plan) {
-  worker_->submit([this, plan = std::shared_ptr<StepPlan>(std::move(plan))] {
+  post([this, plan = std::shared_ptr<StepPlan>(std::move(plan))] {
     if (engine_ == nullptr) return;
     run_plan(*plan, {.step = [this](const StepPlan& next) { return step_now(next); },
                      .publish = [this](StepResult result) { publish(std::move(result)); },
@@ -128,15 +127,16 @@ void EngineThread::step(std::unique_ptr<StepPlan> plan) {
 }
 
 void EngineThread::interrupt() {
-  worker_->submit([] {});
+  post([] {});
 }
 
 StepResult EngineThread::step_now(const StepPlan& plan) {
   try {
+    if (broken_) std::rethrow_exception(broken_);
     return engine_->engine().step(plan);
-  } catch (const std::exception& error) {
+  } catch (...) {  // not even the result found memory
     StepResult result;
-    result.unhealthy = error.what();  // not even the result found memory
+    result.unhealthy = current_error().what();
     return result;
   }
 }
@@ -148,13 +148,14 @@ void EngineThread::publish(StepResult result) {
 }
 
 void EngineThread::check() {
-  worker_->submit([this] {
+  post([this] {
     if (engine_ == nullptr) return;
     std::string violation;
     try {
+      if (broken_) std::rethrow_exception(broken_);
       engine_->engine().check();
-    } catch (const Error& error) {
-      violation = error.what();
+    } catch (...) {
+      violation = current_error().what();
     }
     emit([violation](Napi::Env env, Napi::Function callback) {
       callback.Call({Napi::String::New(env, "checked"), Napi::String::New(env, violation)});
@@ -164,7 +165,7 @@ void EngineThread::check() {
 
 void EngineThread::close() {
   abort_load_ = true;
-  worker_->submit([this] { end(); });
+  post([this] { end(); });
 }
 
 // Engine thread. The last thing it does for JavaScript.
@@ -204,6 +205,8 @@ void EngineThread::call_js(Napi::Env env, Napi::Function callback, std::nullptr_
     // The listener threw, or the environment (a terminated worker) runs no JavaScript any more and nobody is
     // left to tell: then the macro NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS makes this do nothing.
     error.ThrowAsJavaScriptException();
+  } catch (...) {  // the arguments found no memory
+    current_js_error(env).ThrowAsJavaScriptException();
   }
 }
 

@@ -5,6 +5,7 @@
 #include <napi.h>
 
 #include <atomic>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -39,11 +40,12 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
   using Event = std::function<void(Napi::Env env, Napi::Function callback)>;
 
   EngineThread() = default;
+  // Runs the job on the engine's thread. What it throws every later step fails with.
+  void post(std::function<void()> job);
   void open(EngineOptions options);
   StepResult step_now(const StepPlan& plan);
   void publish(StepResult result);
   void emit(Event event);
-  void emit_failure(const char* kind, std::string code, std::string message);
   void end();
   void environment_ends();
   static void environment_hook(void* self);
@@ -52,7 +54,8 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
   using Link = Napi::TypedThreadSafeFunction<std::nullptr_t, Event, &EngineThread::call_js>;
 
   std::atomic<bool> abort_load_{false};
-  std::unique_ptr<LoadedEngine> engine_;  // engine thread only
+  std::unique_ptr<LoadedEngine> engine_;  // engine thread only, as the next
+  std::exception_ptr broken_;             // what a job threw: the engine may be in any state
   std::mutex link_mutex_;
   Link link_;               // guarded by link_mutex_
   bool linked_ = false;     // guarded by link_mutex_

@@ -78,21 +78,23 @@ Napi::Value inspect(const Napi::CallbackInfo& info) {
 
 // cpu(): { isas, threads }
 Napi::Value cpu(const Napi::CallbackInfo& info) {
-  Napi::Object object = Napi::Object::New(info.Env());
-  const std::vector<std::string> isas = available_isas();
-  Napi::Array list = Napi::Array::New(info.Env(), isas.size());
-  for (uint32_t i = 0; i < isas.size(); ++i) list[i] = Napi::String::New(info.Env(), isas[i]);
-  object["isas"] = list;
-  object["threads"] = default_threads();
-  return object;
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Napi::Object object = Napi::Object::New(info.Env());
+    const std::vector<std::string> isas = available_isas();
+    Napi::Array list = Napi::Array::New(info.Env(), isas.size());
+    for (uint32_t i = 0; i < isas.size(); ++i) list[i] = Napi::String::New(info.Env(), isas[i]);
+    object["isas"] = list;
+    object["threads"] = default_threads();
+    return object;
+  });
 }
 
 // limits({threads, isa, samples}): Promise<{readBytesPerSecond, flopsPerSecond, int8OpsPerSecond}>
 Napi::Value limits(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const Napi::Object options = info[0].As<Napi::Object>();
-    const int threads = static_cast<int>(integer_field(options, "threads", 0));
-    const int samples = static_cast<int>(integer_field(options, "samples", 5));
+    const int threads = int32_field(options, "threads", 0);
+    const int samples = int32_field(options, "samples", 5);
     return run_task<MachineLimits>(
         info.Env(),
         [threads, samples, isa = string_field(options, "isa", "")] {

@@ -7,6 +7,7 @@
 
 #include "binding/convert.h"
 #include "model/quantize.h"
+#include "tensor/current_error.h"
 
 namespace agentinfer {
 namespace {
@@ -39,14 +40,9 @@ class QuantizeTask final : public Napi::AsyncProgressWorker<Progress> {
     };
     try {
       result_ = quantize_folder(source_, target_, options);
-    } catch (const Error& error) {
+    } catch (...) {
+      const Error error = current_error();
       code_ = error_code_name(error.code());
-      SetError(error.what());
-    } catch (const std::bad_alloc&) {
-      code_ = error_code_name(ErrorCode::kOutOfMemory);
-      SetError("host memory ran out");
-    } catch (const std::exception& error) {
-      code_ = error_code_name(ErrorCode::kInternal);
       SetError(error.what());
     }
   }
@@ -86,9 +82,9 @@ Napi::Value quantize(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object options = info[0].As<Napi::Object>();
     const auto aborted = std::make_shared<std::atomic<bool>>(false);
-    auto* task = new QuantizeTask(info[1].As<Napi::Function>(), string_field(options, "source", ""),
-                                  string_field(options, "target", ""),
-                                  static_cast<int>(integer_field(options, "threads", 0)), aborted);
+    auto* task =
+        new QuantizeTask(info[1].As<Napi::Function>(), string_field(options, "source", ""),
+                         string_field(options, "target", ""), int32_field(options, "threads", 0), aborted);
     Napi::Object handle = Napi::Object::New(info.Env());
     handle["done"] = task->promise();
     handle["abort"] =

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "binding/convert.h"
+#include "tensor/current_error.h"
 
 namespace agentinfer {
 
@@ -30,23 +31,21 @@ class Task final : public Napi::AsyncWorker {
   void Execute() override {
     try {
       result_ = work_();
-    } catch (const Error& error) {
+    } catch (...) {
+      const Error error = current_error();
       code_ = error_code_name(error.code());
-      SetError(error.what());
-    } catch (const std::bad_alloc&) {
-      code_ = error_code_name(ErrorCode::kOutOfMemory);
-      SetError("host memory ran out");
-    } catch (const std::exception& error) {
-      code_ = error_code_name(ErrorCode::kInternal);
       SetError(error.what());
     }
   }
+
   void OnOK() override {
     const Napi::HandleScope scope(Env());
     try {
       promise_.Resolve(convert_(Env(), *result_));
     } catch (const Napi::Error& error) {
       promise_.Reject(error.Value());
+    } catch (...) {  // the result found no memory
+      promise_.Reject(current_js_error(Env()).Value());
     }
   }
   void OnError(const Napi::Error& error) override {
