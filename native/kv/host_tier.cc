@@ -8,7 +8,8 @@
 namespace agentinfer {
 
 HostTier::HostTier(int host_blocks) {
-  if (host_blocks < 0) fail(ErrorCode::kInvalidArgument, "host tier: expected 0 or more host blocks, got ", host_blocks);
+  if (host_blocks < 0)
+    fail(ErrorCode::kInvalidArgument, "host tier: expected 0 or more host blocks, got ", host_blocks);
   const size_t count = static_cast<size_t>(host_blocks);
   states_.resize(count, State::kFree);
   records_.resize(count);
@@ -25,13 +26,15 @@ int32_t HostTier::allocate() {
 }
 
 void HostTier::release(int32_t host_block) {
-  ensure(states_.at(static_cast<size_t>(host_block)) == State::kHeld, "host tier: host block ", host_block, " is not held");
+  ensure(states_.at(static_cast<size_t>(host_block)) == State::kHeld, "host tier: host block ", host_block,
+         " is not held");
   states_[static_cast<size_t>(host_block)] = State::kFree;
   free_.push_back(host_block);
 }
 
 HostMove HostTier::start(int32_t block, int32_t host_block, bool to_host, int32_t node) {
-  ensure(states_.at(static_cast<size_t>(host_block)) == State::kHeld, "host tier: host block ", host_block, " is not held");
+  ensure(states_.at(static_cast<size_t>(host_block)) == State::kHeld, "host tier: host block ", host_block,
+         " is not held");
   states_[static_cast<size_t>(host_block)] = State::kInFlight;
   const int32_t id = free_ids_.back();  // there are as many ids as host blocks
   free_ids_.pop_back();
@@ -64,15 +67,16 @@ HostTier::Record HostTier::finish(int32_t id) {
 void HostTier::check() const {
   std::vector<int> seen(states_.size(), 0);
   for (int32_t host_block : free_) {
-    ensure(states_.at(static_cast<size_t>(host_block)) == State::kFree && ++seen[static_cast<size_t>(host_block)] == 1,
+    ensure(states_.at(static_cast<size_t>(host_block)) == State::kFree &&
+               ++seen[static_cast<size_t>(host_block)] == 1,
            "host tier: host block ", host_block, " is wrongly listed as free");
   }
   int copies = 0;
   for (const Record& entry : records_) {
     if (entry.move.id < 0) continue;
     const size_t host_block = static_cast<size_t>(entry.move.host_block);
-    ensure(states_.at(host_block) == State::kInFlight && ++seen[host_block] == 1, "host tier: host block ", host_block,
-           " is in two copies");
+    ensure(states_.at(host_block) == State::kInFlight && ++seen[host_block] == 1, "host tier: host block ",
+           host_block, " is in two copies");
     ++copies;
   }
   const auto count = [this](State state) { return std::count(states_.begin(), states_.end(), state); };

@@ -3,10 +3,10 @@
 // says which copy to make, and the engine makes it (Backend::block_to_host, block_from_host) and reports it
 // complete.
 //
-// A host block is free, held (a node's content lies in it), or in flight (part of a copy). A device block that is
-// part of a copy is not reused before complete(). On a backend that orders copies with the steps around them,
-// the engine may report a copy complete as soon as it is issued: whatever is written to the block later is
-// ordered after the copy.
+// A host block is free, held (a node's content lies in it), or in flight (part of a copy). A device block
+// that is part of a copy is not reused before complete(). On a backend that orders copies with the steps
+// around them, the engine may report a copy complete as soon as it is issued: whatever is written to the
+// block later is ordered after the copy.
 
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +18,8 @@
 namespace agentinfer {
 
 struct HostMove {
-  int32_t id = -1;       // for PrefixIndex::complete
-  int32_t block = -1;    // device block
+  int32_t id = -1;     // for PrefixIndex::complete
+  int32_t block = -1;  // device block
   int32_t host_block = -1;
   bool to_host = false;  // block -> host block, else the other way
 };
@@ -35,7 +35,7 @@ class HostTier {
   HostMove start(int32_t block, int32_t host_block, bool to_host, int32_t node);
   struct Record {
     HostMove move;
-    int32_t node = kNoNode;  // kNoNode: nobody wants the copy any more; only the blocks wait for its end
+    int32_t node = kNoNode;    // kNoNode: nobody wants the copy any more; only the blocks wait for its end
     bool holds_block = false;  // then: a reference on the block to give back at the end
   };
   // REQUIRES a copy in flight; else kInvalidArgument.

@@ -36,7 +36,7 @@ class OwnerTable {
   void set_tip(int32_t record, int32_t node);  // kNoNode: detach
   // All owners of `from` move to `to` (kNoNode: they are detached, and erased if idle).
   void move_tips(int32_t from, int32_t to);
-  int32_t strongest(int32_t node) const;                // record, or -1: nobody's tip
+  int32_t strongest(int32_t node) const;  // record, or -1: nobody's tip
   // Host nodes follow one owner.
   void follow(int32_t node, int32_t record);  // record -1: nobody
   int32_t unfollow(int32_t node);             // the record followed so far, or -1. It may be idle now

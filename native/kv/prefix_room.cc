@@ -58,8 +58,8 @@ bool PrefixIndex::evict_one(double now) {
   return true;
 }
 
-// A free host block, or that of a host node that goes before `node` (or is as good: then the one deeper in a chain
-// goes).
+// A free host block, or that of a host node that goes before `node` (or is as good: then the one deeper in a
+// chain goes).
 bool PrefixIndex::host_block_for(int32_t node, double now, int32_t* host_block) {
   if (host_.free_count() == 0) {
     const int32_t victim = host_queue_.top(now);

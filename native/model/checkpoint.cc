@@ -154,8 +154,7 @@ void Checkpoint::widen_scales() {
       continue;
     const auto count = static_cast<size_t>(tensor.elements());
     widened_.push_back(std::make_unique<float[]>(count));
-    for (size_t i = 0; i < count; ++i)
-      widened_.back()[i] = read_element(tensor, static_cast<int64_t>(i));
+    for (size_t i = 0; i < count; ++i) widened_.back()[i] = read_element(tensor, static_cast<int64_t>(i));
     tensor.dtype = DType::kF32;
     tensor.data = std::as_bytes(std::span(widened_.back().get(), count));
   }

@@ -62,7 +62,8 @@ std::unique_ptr<TokenizerData> load_byte_level(const TokenizerFiles& files);
 struct TokenizerConfig;
 
 // For the loaders: makes `tokens[id]` of every added token, and its markers known to `data.added`. Ids may
-// lie beyond the vocabulary by at most their number, so that no file can name one that takes all memory. `kind`: how added tokens decode.
+// lie beyond the vocabulary by at most their number, so that no file can name one that takes all memory.
+// `kind`: how added tokens decode.
 void install_added_tokens(TokenizerData& data, std::vector<AddedToken> added, TokenKind kind);
 // Gives config.roles and config.special ids: a role that names a vocabulary piece that is not yet an added
 // token becomes one. REQUIRES: data.ids holds the vocabulary. Throws kModelInvalid for a role whose token

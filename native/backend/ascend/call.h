@@ -52,9 +52,9 @@ class Call {
   acl::Out in_out(Dims dims, acl::aclDataType type, const void* at);  // in place; its address is not rebound
   acl::Out fixed_out(Dims dims, acl::aclDataType type, const void* at);  // an output that is not rebound
   const acl::aclTensorList* in_list(Dims dims, acl::aclDataType type, const void* at);  // a list of one
-  acl::Out list_member(Dims dims, acl::aclDataType type, const void* at);  // for out_list
-  acl::aclTensorList* out_list(std::span<acl::Out> members);  // the last ones made, which it takes over
-  const acl::aclIntArray* ints(std::span<const int64_t> values);           // counts as an input
+  acl::Out list_member(Dims dims, acl::aclDataType type, const void* at);               // for out_list
+  acl::aclTensorList* out_list(std::span<acl::Out> members);      // the last ones made, which it takes over
+  const acl::aclIntArray* ints(std::span<const int64_t> values);  // counts as an input
   const acl::aclScalar* scalar(float value);
   void skip(int count = 1) { next_input_ += static_cast<size_t>(count); }  // null inputs
 

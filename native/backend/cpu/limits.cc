@@ -28,7 +28,9 @@ void consume(T value) {
 }  // namespace
 
 LimitsMeter::LimitsMeter(int threads, std::string_view isa)
-    : kernels_(select_kernels(isa)), pool_(thread_count(threads)), memory_(kReadBytes, "bandwidth measurement") {
+    : kernels_(select_kernels(isa)),
+      pool_(thread_count(threads)),
+      memory_(kReadBytes, "bandwidth measurement") {
   std::memset(memory_.as<std::byte>(), 1, memory_.bytes());  // untouched pages would all be one page of zeros
 }
 
