@@ -5,7 +5,7 @@ import { native } from '../../dist/esm/native.js'
 
 /** An engine whose folder does not exist: it fails to open, but on its own thread, later. */
 function engine(options: object = {}) {
-  return new (native().NativeEngine)({ folder: '/nowhere', ...options } as never, () => {})
+  return new (native().NativeEngine)({ folder: '/nowhere', ...options }, () => {})
 }
 
 test('numbers that do not fit where they go are refused, with what came', () => {
@@ -21,7 +21,7 @@ test('numbers that do not fit where they go are refused, with what came', () => 
 test('retention that is no session, no class or no time is refused before the engine sees it', () => {
   const opened = engine()
   const step = (retain: number[]) => () =>
-    opened.step({ now: 0, rows: new Int32Array(), preempt: new Int32Array(), probe: new Int32Array(), retain: Float64Array.from(retain) } as never)
+    opened.step({ now: 0, rows: new Int32Array(), preempt: new Int32Array(), probe: new Int32Array(), retain: Float64Array.from(retain) })
   for (const retain of [[0.5, 1, 5], [-1, 1, 5], [Number.NaN, 1, 5], [1, 256, 5], [1, 1.5, 5], [1, 1, Number.NaN]])
     expect(step(retain)).toThrow(/^retain: expected a session of at least 0, a class from 0 to 255 and a time, got/)
   expect(step([1, 1])).toThrow('retain: expected records of 3 values, got 2 values')
