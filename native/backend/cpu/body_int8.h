@@ -6,12 +6,11 @@
 //   Acc first_sum(column_sum)  where sums start
 //   Vec to_float(Acc)
 //   kActOffset                 what quantize_row adds to each stored value, undone by first_sum
-// Included inside an unnamed namespace after a vec_*.h. Integer sums are exact, so tiles change nothing in
-// the result.
+// Included inside an unnamed namespace after a vec_*.h and body_fetch.h. Integer sums are exact, so tiles
+// change nothing in the result.
 
 constexpr int kVecsPerPanel = kPanelColumns / kLanes;
-constexpr int64_t kInt8PrefetchBytes = 4096;
-constexpr int64_t kInt8StreamK4 = 48;  // 12 KiB of a panel: two of them are in the first cache
+constexpr int64_t kInt8StreamK4 = kFetchBlock / (kPanelColumns * 4);
 
 // Vectors of columns for a tile of R rows: a power of two.
 constexpr int int8_vecs_for(int rows) {
@@ -21,47 +20,68 @@ constexpr int int8_vecs_for(int rows) {
   return vecs;
 }
 
-// Part of k of a panel, and where its sums rest between two parts.
+// Part of k of a panel.
 struct Int8Part {
   int64_t panel, k_begin, k_count;
-  Acc* rest;  // [row of the tile][vector of the panel]
 };
 
 // A lone pass over the columns fetches ahead of itself. Several share what follows this part: each fetches as
 // many of the four lines of a step as its share is.
 template <int V, bool kStream>
-inline void int8_prefetch(const Int8Part& part, int column, int64_t k, const int8_t* w, const int8_t* next) {
+[[gnu::always_inline]] inline void int8_fetch(const MatmulInt8& m, const Int8Part& part, int column,
+                                              int64_t k) {
+  constexpr int64_t kStep = kPanelColumns * 4;
   constexpr int kPasses = kVecsPerPanel / V, kLines = kPasses < 4 ? 4 / kPasses : 1;
-  const int8_t* share = next + (column / (V * kLanes) * part.k_count + k) * (kLines * 64);
+  const int8_t* panel = m.w + part.panel * m.k4 * kStep;
+  if (kPasses == 1) return fetch_ahead<kStep>(panel, (part.k_begin + k) * kStep);
+  const int8_t* next = panel + (part.k_begin + part.k_count) * kStep;
+  const int64_t index = (column / (V * kLanes) * part.k_count + k) * kLines;
 #pragma GCC unroll 4
   for (int line = 0; line < kLines; ++line) {
-    if (kPasses == 1)
-      __builtin_prefetch(w + kInt8PrefetchBytes + line * 64);
-    else if (kStream)
-      __builtin_prefetch(share + line * 64);
+    if (kStream)
+      fetch_line(next, index + line);
     else
-      __builtin_prefetch(share + line * 64, 0, 2);
+      __builtin_prefetch(next + (index + line) * kLineBytes, 0, 2);
   }
 }
 
-template <int R, int V, bool kPrefetch, bool kStream>
-void int8_tile(const MatmulInt8& m, const Int8Part& part, int row, int column) {
+// What a panel needs at its end and the next one at its start: read from memory there, they would hold up the
+// products behind them.
+[[gnu::always_inline]] inline void int8_fetch_constants(const MatmulInt8& m, int64_t panel) {
+  const int64_t at = panel * kPanelColumns;
+  for (int column = 0; column < kPanelColumns; column += kLineBytes / 4) {
+    __builtin_prefetch(m.w_scale + at + column);
+    if (m.bias) __builtin_prefetch(m.bias + at + column);
+    if (panel + 1 < m.panels) __builtin_prefetch(m.column_sum + at + kPanelColumns + column);
+  }
+}
+
+// y of one row, kLanes columns from `at` on.
+inline void int8_finish(const MatmulInt8& m, int row, int64_t at, Acc sum) {
+  Vec y = mul(to_float(sum), mul(broadcast(m.x_scale[row]), load(m.w_scale + at)));
+  if (m.bias) y = add(y, load(m.bias + at));
+  store(m.y + row * m.y_stride + at, y);
+}
+
+// A part's products: kStream adds them to `sums` ([row of the tile][vector of the panel]), else the part is
+// all of k and goes to y. Never inlined: with other code around it GCC 12 keeps the sums of many rows in
+// memory.
+template <int R, int V, bool kFetch, bool kStream>
+[[gnu::noinline]] void int8_tile(const MatmulInt8& m, const Int8Part& part, int row, int column, Acc* sums) {
   Acc sum[R][V];
   const int64_t at = part.panel * kPanelColumns + column;
-  Acc* rest = part.rest + column / kLanes;
-  const bool first = !kStream || part.k_begin == 0, last = !kStream || part.k_begin + part.k_count == m.k4;
+  if (kStream) sums += column / kLanes;
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v)
-      sum[r][v] = first ? first_sum(m.column_sum + at + v * kLanes) : rest[r * kVecsPerPanel + v];
+      sum[r][v] = kStream ? sums[r * kVecsPerPanel + v] : first_sum(m.column_sum + at + v * kLanes);
 
   const int8_t* x = m.x + row * m.x_stride + part.k_begin * 4;
   const int64_t stride = m.x_stride;
   const int8_t* w = m.w + ((part.panel * m.k4 + part.k_begin) * kPanelColumns + column) * 4;
-  const int8_t* next = w + (part.k_count * kPanelColumns - column) * 4;
   for (int64_t k = 0; k < part.k_count; ++k, x += 4, w += kPanelColumns * 4) {
-    if (kPrefetch) int8_prefetch<V, kStream>(part, column, k, w, next);
+    if (kFetch) int8_fetch<V, kStream>(m, part, column, k);
     WeightVec weights[V];
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) weights[v] = load_weights(w + v * kLanes * 4);
@@ -73,62 +93,68 @@ void int8_tile(const MatmulInt8& m, const Int8Part& part, int row, int column) {
     }
   }
 
-  if (!last) {
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-      for (int v = 0; v < V; ++v) rest[r * kVecsPerPanel + v] = sum[r][v];
-    return;
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-    const Vec x_scale = broadcast(m.x_scale[row + r]);
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) {
-      Vec y = mul(to_float(sum[r][v]), mul(x_scale, load(m.w_scale + at + v * kLanes)));
-      if (m.bias) y = add(y, load(m.bias + at + v * kLanes));
-      store(m.y + (row + r) * m.y_stride + at + v * kLanes, y);
+      if (kStream)
+        sums[r * kVecsPerPanel + v] = sum[r][v];
+      else
+        int8_finish(m, row + r, at + v * kLanes, sum[r][v]);
     }
-  }
 }
 
 template <bool kStream, int R = kInt8TileRows>
-void int8_rows(const MatmulInt8& m, const Int8Part& part, int row, int rows) {
+void int8_rows(const MatmulInt8& m, const Int8Part& part, int row, int rows, Acc* sums) {
   if constexpr (R > 1) {
-    if (rows < R) return int8_rows<kStream, R - 1>(m, part, row, rows);
+    if (rows < R) return int8_rows<kStream, R - 1>(m, part, row, rows, sums);
   }
   constexpr int kVecs = int8_vecs_for(R);
   for (int column = 0; column < kPanelColumns; column += kVecs * kLanes) {
     if (row == 0 && column < 4 * kVecs * kLanes)
-      int8_tile<R, kVecs, true, kStream>(m, part, row, column);
+      int8_tile<R, kVecs, true, kStream>(m, part, row, column, sums);
     else
-      int8_tile<R, kVecs, false, kStream>(m, part, row, column);
+      int8_tile<R, kVecs, false, kStream>(m, part, row, column, sums);
   }
 }
 
-template <bool kStream>
-void int8_panels(const MatmulInt8& m) {
-  const int64_t block = kStream ? kInt8StreamK4 : m.k4;
-  const int tiles = (m.rows + kInt8TileRows - 1) / kInt8TileRows;
-  Acc rest[kInt8TileRows * kVecsPerPanel];
-  for (int64_t panel = 0; panel < m.panels; ++panel)
-    for (int64_t k = 0; k < m.k4; k += block) {
-      const Int8Part part{panel, k, m.k4 - k < block ? m.k4 - k : block, rest};
-      for (int i = 0, row = 0; i < tiles; ++i) {
-        const int rows = (m.rows - row) / (tiles - i);
-        int8_rows<kStream>(m, part, row, rows);
-        row += rows;
-      }
+// One tile of rows, a panel in parts of k whose weights stay in the first cache while several passes over the
+// columns share them.
+void int8_stream(const MatmulInt8& m) {
+  Acc sums[kInt8TileRows * kVecsPerPanel];
+  for (int64_t panel = 0; panel < m.panels; ++panel) {
+    int8_fetch_constants(m, panel);
+    const int64_t at = panel * kPanelColumns;
+    for (int i = 0; i < m.rows * kVecsPerPanel; ++i)
+      sums[i] = first_sum(m.column_sum + at + i % kVecsPerPanel * kLanes);
+    for (int64_t k = 0; k < m.k4; k += kInt8StreamK4) {
+      const int64_t count = m.k4 - k < kInt8StreamK4 ? m.k4 - k : kInt8StreamK4;
+      int8_rows<true>(m, {panel, k, count}, 0, m.rows, sums);
     }
+    for (int i = 0; i < m.rows * kVecsPerPanel; ++i)
+      int8_finish(m, i / kVecsPerPanel, at + i % kVecsPerPanel * kLanes, sums[i]);
+  }
+}
+
+void int8_tiles(const MatmulInt8& m) {
+  const int tiles = (m.rows + kInt8TileRows - 1) / kInt8TileRows;
+  for (int64_t panel = 0; panel < m.panels; ++panel) {
+    int8_fetch_constants(m, panel);
+    for (int i = 0, row = 0; i < tiles; ++i) {
+      const int rows = (m.rows - row) / (tiles - i);
+      int8_rows<false>(m, {panel, 0, m.k4}, row, rows, nullptr);
+      row += rows;
+    }
+  }
 }
 
 void matmul_int8(const MatmulInt8& m) {
   // One tile of rows that needs several passes over the columns: memory is the limit, and reading from the
   // second cache would compete with it, so the passes go over parts of k that stay in the first.
   if (m.rows <= kInt8TileRows && kVecsPerPanel * m.rows > kInt8WideSums)
-    int8_panels<true>(m);
+    int8_stream(m);
   else
-    int8_panels<false>(m);
+    int8_tiles(m);
 }
 
 // The same multiplication and addition on every ISA (no fma), so the quantised values agree to the bit.

@@ -1,5 +1,5 @@
 // Loops whose speed is the machine's limit, written on Vec. Included inside an unnamed namespace after a
-// vec_*.h.
+// vec_*.h and body_fetch.h.
 
 constexpr int kFmaChains = kAccumulators < 12 ? kAccumulators : 12;
 constexpr int64_t kFmaFlops = int64_t{2} * kLanes * kFmaChains;
@@ -22,10 +22,7 @@ float read_loop(const void* data, int64_t bytes) {
   VecI x[4] = {broadcast_i(0), broadcast_i(0), broadcast_i(0), broadcast_i(0)};
   constexpr int64_t kStep = 4 * sizeof(Vec);
   for (int64_t i = 0; i < bytes; i += kStep) {
-    if (i % 64 == 0) __builtin_prefetch(p + i + 4096);
-    if constexpr (kStep > 64) {
-      for (int64_t line = 64; line < kStep; line += 64) __builtin_prefetch(p + i + line + 4096);
-    }
+    fetch_ahead<kStep>(p, i);
 #pragma GCC unroll 16
     for (int j = 0; j < 4; ++j) x[j] = max_i(x[j], load_i(p + i + j * static_cast<int64_t>(sizeof(Vec))));
   }

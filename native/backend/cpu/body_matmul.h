@@ -1,5 +1,5 @@
 // y = x * w + bias for bf16 weights (MatmulBf16), written on Vec. Included inside an unnamed namespace after
-// a vec_*.h.
+// a vec_*.h and body_fetch.h.
 //
 // A tile is R rows by P pairs of vectors, held in registers over a whole block of k. All of an output's
 // products go through one accumulator in ascending k; between blocks of k it rests in y. So tile shapes,
@@ -8,8 +8,7 @@
 constexpr int kPairsPerPanel = kPanelColumns / (2 * kLanes);
 constexpr int kPairsPerGroup = 16 / kLanes;     // a group is 32 columns: 16 dwords
 constexpr int kConvertRows = 3 * kMaxTileRows;  // from here on a converted copy of the block pays
-constexpr int64_t kPrefetchBytes = 4096;
-constexpr int64_t kStreamBlock = 48;  // 6 KiB of a panel: two of them are in the first cache
+constexpr int64_t kStreamBlock = kFetchBlock / (kPanelColumns * 2);  // rows of k
 
 // First column of pair i; its low halves are kLanes columns from here, its high halves from here + 16.
 constexpr int column_of(int pair) {
@@ -42,12 +41,10 @@ struct Bf16Weights {  // straight from the panel
   template <int P>
   void prefetch(int64_t k, int64_t k_count, int pair) const {
     const char* base = reinterpret_cast<const char*>(data);
-    if (P == kPairsPerPanel) {
-      __builtin_prefetch(base + k * 128 + kPrefetchBytes);
-      __builtin_prefetch(base + k * 128 + kPrefetchBytes + 64);
-    } else {
-      __builtin_prefetch(base + k_count * 128 + (pair / P * k_count + k) * 64);
-    }
+    if (P == kPairsPerPanel)
+      fetch_ahead<kPanelColumns * 2>(base, k * kPanelColumns * 2);
+    else
+      fetch_line(base + k_count * kPanelColumns * 2, pair / P * k_count + k);
   }
 };
 

@@ -3,6 +3,7 @@
 
 // Each needs the ones before it.
 // clang-format off
+#include "backend/cpu/body_fetch.h"
 #include "backend/cpu/body_math.h"
 #include "backend/cpu/body_matmul.h"
 #include "backend/cpu/body_rows.h"

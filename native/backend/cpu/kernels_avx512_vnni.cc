@@ -8,6 +8,7 @@ namespace {
 
 #include "backend/cpu/vec_avx512.h"
 //
+#include "backend/cpu/body_fetch.h"
 #include "backend/cpu/body_math.h"
 
 // vpdpbusd multiplies unsigned by signed bytes: activations are stored + 128, and sums start at -128 * (sum

@@ -8,6 +8,7 @@ namespace {
 
 #include "backend/cpu/vec_neon.h"
 //
+#include "backend/cpu/body_fetch.h"
 #include "backend/cpu/body_math.h"
 
 using Acc = int32x4_t;
