@@ -26,11 +26,12 @@ export type { CacheMiss, MissCause } from './engine/miss.js'
 export type { DraftSource, SpeculationStats, SpeculationUsage } from './engine/speculation.js'
 export type { EngineHealth, EngineStats, TimeSummary } from './engine/stats.js'
 export { Session } from './engine/session.js'
-export type { PrefillResult, SessionStats } from './engine/session.js'
+export type { TurnsMark } from './engine/chat_turns.js'
+export type { PrefillResult, SessionMark, SessionStats } from './engine/session.js'
 export type { FinishReason, GenerationResponse, Timings, Usage } from './engine/request.js'
 export type { Delta, GenerationStream, TokenLogprob } from './engine/stream.js'
 export { measureLimits } from './limits.js'
-export type { MachineLimits } from './native.js'
+export type { MachineLimits, ModelInfo } from './native.js'
 export type {
   DraftContext,
   EngineOptions,
@@ -49,6 +50,8 @@ export { firstCome, longestPrefix, responseRatio, shortestPrompt, shortestUncach
 export type { BaselineOptions } from './policy/baselines.js'
 export { AgentSched, agentSchedDefaults } from './policy/schedule.js'
 export type { AgentSchedOptions } from './policy/schedule.js'
+export type { PausingOptions } from './policy/sessions.js'
+export type { ShadowPriceOptions } from './policy/shadow_price.js'
 export { costAt, speculate } from './policy/speculate.js'
 export type { CostPoint, Speculate, SpeculationLoad, SpeculationShapes, SpeculationSnapshot, Survival } from './policy/speculate.js'
 export type {
@@ -66,6 +69,9 @@ export type {
   SessionView,
   Snapshot,
 } from './policy/types.js'
-export { openPanguMarkers, parseOutput } from './text/output_parser.js'
+export { namedMarkers, openPanguMarkers, parseOutput } from './text/output_parser.js'
 export type { OutputMarkers, OutputPart } from './text/output_parser.js'
-export type { CustomRoute, RouteDecision, RouteName, Router, StepSignals, Which } from './policy/route.js'
+export type { MalformedCall, ParsedCall, ToolCallText } from './text/tool_calls.js'
+export type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPlan } from './policy/compress.js'
+export type { RankOptions, SearchResult } from './policy/observe.js'
+export type { CollabOptions, CustomRoute, RouteDecision, RouteName, RouteReason, Router, StepSignals, StuckSensor, Which, WrittenSignals } from './policy/route.js'

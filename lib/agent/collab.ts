@@ -35,8 +35,9 @@ export interface CollabHost {
   handOver(side: Side, from: Side): void
 }
 
-/** Plain data, for records. */
+/** Where the router of a run stands, as plain data. */
 export interface CollabRecord {
+  /** Of the router. */
   readonly name: string
   readonly state: { readonly state: unknown; readonly decision: RouteDecision }
 }

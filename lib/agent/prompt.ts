@@ -77,11 +77,15 @@ export const defaultPrompts: AgentPrompts = {
   cutText: (ref, shown, all) => `(${ref}: ${shown} of ${all} characters; recall it for the rest)`,
 }
 
+/** What `systemPrompt` puts together. */
 export interface SystemPromptParts {
   readonly instructions: string
   readonly tools: readonly Pick<Tool, 'name' | 'description' | 'schema'>[]
+  /** Whether PROGRESS is asked for. */
   readonly progress: boolean
+  /** Default: `openPanguMarkers`. */
   readonly markers?: OutputMarkers
+  /** Default: `defaultPrompts`. */
   readonly prompts?: AgentPrompts
 }
 

@@ -6,8 +6,8 @@ import type { AgentEvent } from './events.js'
 import type { AgentResponse, AgentStream } from './host.js'
 import type { NewStep, ToolCall } from './transcript.js'
 
-/** The turn as steps: thinking, calls, answer. */
-type TurnStep = Exclude<NewStep, { kind: 'system' | 'query' }>
+/** A turn in steps: thinking, calls, answer. */
+export type TurnStep = Exclude<NewStep, { kind: 'system' | 'query' }>
 
 export interface TurnOutput {
   readonly steps: readonly TurnStep[]

@@ -32,6 +32,7 @@ export interface CompressCosts {
   readonly turnTokens: number
 }
 
+/** What the gate weighs, beside what is measured. */
 export interface CompressOptions {
   /** Observations that always stay as they are, the latest ones. */
   readonly keepRecent: number
@@ -57,6 +58,7 @@ export const defaultCompress: CompressOptions = {
   margin: 1.2,
 }
 
+/** A swap: what it takes out, and both sides of its price. */
 export interface SwapPlan {
   /** Pieces [from, to) lose their compressible ones; the memory comes at `to`. */
   readonly from: number
@@ -74,6 +76,7 @@ export interface SwapPlan {
   readonly cost: number
 }
 
+/** What a rule says of a context. */
 export interface GateVerdict {
   readonly swap: boolean
   readonly reason: 'pays' | 'costs more than it saves' | 'nothing to replace' | 'too little to replace' | 'rule' | 'below the rule'

@@ -5,6 +5,7 @@
 import { Bm25 } from '../text/bm25.js'
 import { terms } from '../text/terms.js'
 
+/** A result of a search; what else it has goes along. */
 export interface SearchResult {
   readonly title?: string | undefined
   readonly snippet?: string | undefined
@@ -27,6 +28,7 @@ export interface RankedResults {
   readonly scores: readonly number[]
 }
 
+/** Which search results stay in an observation. */
 export interface RankOptions {
   /** Results that stay at least and at most. */
   readonly min: number

@@ -100,6 +100,7 @@ function customRouter(route: CustomRoute): Router<readonly StepSignals[]> {
   return { name: 'custom', wantsProgress: true, initial: () => decide([]), next: (steps, signals) => decide([...steps, signals]) }
 }
 
+/** Numbers of the `collab` and `paper` routers. */
 export interface CollabOptions {
   /** Steps the large model plans at the start (K_L). */
   readonly planSteps: number

@@ -16,8 +16,8 @@ import { stepsAhead } from './ahead.js'
 import { Candidates } from './candidates.js'
 import type { Candidate } from './candidates.js'
 import { Reasons } from './reasons.js'
-import { Sessions } from './sessions.js'
-import type { SessionOptions, SessionPlan } from './sessions.js'
+import { KnownSessions } from './sessions.js'
+import type { PausingOptions, SessionPlan } from './sessions.js'
 import { ShadowPrice } from './shadow_price.js'
 import type { PriceView, ShadowPriceOptions } from './shadow_price.js'
 import { StepCosts } from './step_costs.js'
@@ -56,7 +56,7 @@ export interface AgentSchedOptions {
   /** Steps between two looks at sessions and retention when nothing came or went. */
   readonly refreshSteps: number
   readonly price: Partial<ShadowPriceOptions>
-  readonly sessions: Partial<SessionOptions>
+  readonly sessions: Partial<PausingOptions>
 }
 
 /** What `agent-sched` is opened with by its name. */
@@ -119,7 +119,7 @@ export class AgentSched implements Scheduler {
   readonly wants = { probes: true, demand: true }
   readonly options: AgentSchedOptions
   readonly #price: ShadowPrice
-  readonly #sessions: Sessions
+  readonly #sessions: KnownSessions
   readonly #costs = new StepCosts()
   readonly #tenants = new Tenants()
   readonly #history: PolicyPoint[] = []
@@ -133,7 +133,7 @@ export class AgentSched implements Scheduler {
   constructor(options: Partial<AgentSchedOptions> = {}) {
     this.options = { ...agentSchedDefaults, ...options }
     this.#price = new ShadowPrice(this.options.price)
-    this.#sessions = new Sessions(this.options.sessions)
+    this.#sessions = new KnownSessions(this.options.sessions)
   }
 
   /** The next step. */

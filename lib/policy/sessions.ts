@@ -11,7 +11,8 @@ import { bestKeep, durationDefaults, Durations } from './durations.js'
 import type { DurationOptions } from './durations.js'
 import type { RequestView, Retention, SessionView, Snapshot } from './types.js'
 
-export interface SessionOptions extends DurationOptions {
+/** Of sessions as agent-sched sees them: who takes part, and for how long the KV of those that wait is kept. */
+export interface PausingOptions extends DurationOptions {
   /** Sessions take part until their projected KV, what they share counted once, is this part of the pool and the host tier. */
   readonly watermark: number
   /** Tokens a session is expected to grow by per turn, until some have been seen; at most a 64th of the pool. */
@@ -28,7 +29,7 @@ export interface SessionOptions extends DurationOptions {
   readonly copyCost: number
 }
 
-export const sessionDefaults: Omit<SessionOptions, keyof DurationOptions> = {
+const pausingDefaults: Omit<PausingOptions, keyof DurationOptions> = {
   watermark: 1,
   turnTokens: 2048,
   small: 0.02,
@@ -120,8 +121,8 @@ export interface SessionPlan {
   readonly prefetch: number[]
 }
 
-export class Sessions {
-  readonly #options: SessionOptions
+export class KnownSessions {
+  readonly #options: PausingOptions
   readonly durations: Durations
   readonly #entries = new Map<number, Entry>()
   readonly #runs = new Map<string, Group>()
@@ -136,15 +137,9 @@ export class Sessions {
   /** Blocks that active sessions are projected to want. */
   projected = 0
 
-  constructor(options: Partial<SessionOptions> = {}) {
+  constructor(options: Partial<PausingOptions> = {}) {
     this.durations = new Durations(options)
-    this.#options = { ...durationDefaults, ...sessionDefaults, ...options }
-  }
-
-  /** Whether requests of the session may start. Unknown sessions may. */
-  takesPart(session: number): boolean {
-    const entry = this.#entries.get(session)
-    return entry === undefined || entry.active || entry.guest
+    this.#options = { ...durationDefaults, ...pausingDefaults, ...options }
   }
 
   /** What the scheduler asks of each session at each step; undefined: unknown. */

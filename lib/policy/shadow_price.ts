@@ -6,6 +6,7 @@
  */
 import type { DemandView, PoolView } from './types.js'
 
+/** How the shadow price of KV memory follows what waits. */
 export interface ShadowPriceOptions {
   /** λmax: the price when memory is hopelessly short. > 0 */
   readonly lambdaMax: number

@@ -19,9 +19,8 @@ export class Bm25 {
     })
   }
 
-  /** A score per text, 0 where no term occurs. `weights` give terms of the query their importance; repeated terms count once. */
-  scores(query: string | ReadonlyMap<string, number>): number[] {
-    const weights = typeof query === 'string' ? new Map(terms(query).map((term) => [term, 1] as const)) : query
+  /** A score per text, 0 where no term occurs. `weights`: the query's terms with their importance. */
+  scores(weights: ReadonlyMap<string, number>): number[] {
     const total = this.#counts.length
     return this.#counts.map((counts, index) => {
       let score = 0

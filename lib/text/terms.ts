@@ -8,13 +8,13 @@ const stop = new Set(
   'a an and are as at be by did do does for from had has have how in is it its of on or that the their this to was were what when where which who whose why will with'.split(' '),
 )
 
-/** In order of the text; words that are in every text are left out unless `all`. */
-export function terms(text: string, options: { readonly all?: boolean } = {}): string[] {
+/** In order of the text; words that are in every text are left out. */
+export function terms(text: string): string[] {
   const found: string[] = []
   for (const [run] of text.toLowerCase().matchAll(runs)) {
     for (const [part] of run.matchAll(mixed)) {
       if (unspacedRun.test(part)) pairs(part, found)
-      else if (options.all === true || !stop.has(part)) found.push(part)
+      else if (!stop.has(part)) found.push(part)
     }
   }
   return found
@@ -26,12 +26,7 @@ function pairs(run: string, into: string[]): void {
   for (let i = 0; i + 1 < characters.length; ++i) into.push(characters[i]! + characters[i + 1]!)
 }
 
-/** How alike two texts are: shared n-grams of terms over those of the longer text, 0..1. Texts shorter than n count as one n-gram. */
-export function overlap(a: string, b: string, n = 2): number {
-  return shareOf(grams(a, n), grams(b, n))
-}
-
-/** `overlap` of texts whose n-grams are known. */
+/** How alike two texts are, by their n-grams: shared ones over those of the longer text, 0..1. */
 export function shareOf(left: ReadonlySet<string>, right: ReadonlySet<string>): number {
   if (left.size === 0 || right.size === 0) return 0
   let shared = 0
@@ -39,7 +34,7 @@ export function shareOf(left: ReadonlySet<string>, right: ReadonlySet<string>): 
   return shared / Math.max(left.size, right.size)
 }
 
-/** The n-grams of a text's terms. */
+/** The n-grams of a text's terms; a text shorter than n is one. */
 export function grams(text: string, n = 2): Set<string> {
   const words = terms(text)
   if (words.length === 0) return new Set()

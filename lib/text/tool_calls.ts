@@ -15,6 +15,7 @@ export interface MalformedCall {
   readonly text: string
 }
 
+/** What a model wrote as a call. */
 export type ParsedCall = ToolCallText | MalformedCall
 
 export function isMalformed(call: ParsedCall): call is MalformedCall {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 
-import { retentionClass, Sessions } from '../../lib/policy/sessions.js'
-import type { Costs, SessionOptions } from '../../lib/policy/sessions.js'
+import { KnownSessions, retentionClass } from '../../lib/policy/sessions.js'
+import type { Costs, PausingOptions } from '../../lib/policy/sessions.js'
 import type { RequestView, Retention, SessionActivity, SessionView, Snapshot } from '../../lib/policy/types.js'
 import { running, snapshot, waiting } from './snapshots.js'
 
@@ -12,19 +12,25 @@ const tool = (name = 'search'): SessionActivity => ({ kind: 'tool', tool: name }
 const busy: SessionActivity = { kind: 'running' }
 
 class Story {
-  readonly sessions: Sessions
+  readonly sessions: KnownSessions
   readonly kept = new Map<number, Retention>()
   prefetched: number[] = []
   #step = 0
 
-  constructor(options: Partial<SessionOptions> = {}) {
-    this.sessions = new Sessions(options)
+  constructor(options: Partial<PausingOptions> = {}) {
+    this.sessions = new KnownSessions(options)
   }
 
   at(now: number, views: readonly SessionView[], requests: readonly RequestView[] = [], lambda = 0.5, more: Partial<Snapshot> = {}): void {
     const { retain, prefetch } = this.sessions.refresh(snapshot(requests, { now, step: this.#step++, sessions: views, ...more }), costs(lambda))
     for (const retention of retain) this.kept.set(retention.session, retention)
     this.prefetched = prefetch
+  }
+
+  /** Whether requests of the session may start: those of unknown ones may. */
+  mayStart(id: number): boolean {
+    const standing = this.sessions.standing(id)
+    return standing === undefined || standing.active || standing.guest
   }
 
   /** A turn of session 1 that begins and ends at once, then a tool for so many seconds. */
@@ -94,7 +100,7 @@ describe('who takes part', () => {
   test('in order of arrival until the pool is full', () => {
     const story = new Story()
     story.at(0, three, requests)
-    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, false])
+    expect([1, 2, 3].map((id) => story.mayStart(id))).toEqual([true, true, false])
     expect(story.kept.get(3)!.retentionClass).toBe(retentionClass.doubtful)
   })
 
@@ -104,33 +110,33 @@ describe('who takes part', () => {
     story.at(1, three, [running(1, 6999, 7000, { session: 1 }), requests[1]!, requests[2]!])
     // Its request is over, its owner has not said anything yet.
     story.at(1.1, three, [requests[1]!, requests[2]!])
-    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, false])
+    expect([1, 2, 3].map((id) => story.mayStart(id))).toEqual([true, true, false])
     story.at(1.2, [view(1, 7000, { kind: 'idle' }, 1.15), ...three.slice(1)], [requests[1]!, requests[2]!])
-    expect(story.sessions.takesPart(3)).toBe(false)
+    expect(story.mayStart(3)).toBe(false)
     story.at(1.3, [view(1, 7000, tool(), 1.25), ...three.slice(1)], [requests[1]!, requests[2]!], 0.05)
-    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, false])
+    expect([1, 2, 3].map((id) => story.mayStart(id))).toEqual([true, true, false])
     // It is gone: the next one comes in.
     story.at(2, three.slice(1), [requests[1]!, requests[2]!])
-    expect([2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true])
+    expect([2, 3].map((id) => story.mayStart(id))).toEqual([true, true])
   })
 
   test('a host tier makes room for all', () => {
     const story = new Story()
     story.at(0, three, requests, 0.5, { pool: { total: 1000, free: 1000, cached: 0, used: 0, hostTotal: 1000, hostFree: 1000 } })
-    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, true])
+    expect([1, 2, 3].map((id) => story.mayStart(id))).toEqual([true, true, true])
   })
 
   test('small ones always do', () => {
     const story = new Story()
     story.at(0, [...three, view(4, 200, busy)], [...requests, waiting(4, 200, { session: 4 })])
-    expect(story.sessions.takesPart(4)).toBe(true)
+    expect(story.mayStart(4)).toBe(true)
   })
 
   test('tenants take turns, whatever number of sessions each has', () => {
     const story = new Story()
     const views = [1, 2, 3, 4].map((id) => view(id, 7000, busy, 0, id < 4 ? 'many' : 'one'))
     story.at(0, views, views.map(({ id, tenant }) => waiting(id, 7000, { session: id, tenant })))
-    expect([1, 2, 3, 4].map((id) => story.sessions.takesPart(id))).toEqual([true, false, false, true])
+    expect([1, 2, 3, 4].map((id) => story.mayStart(id))).toEqual([true, false, false, true])
   })
 })
 
@@ -143,7 +149,7 @@ describe('what sessions share counts once', () => {
       const story = new Story()
       story.at(0, views.slice(0, 1), [waiting(1, 7000, { session: 1, hit })])
       story.at(0.1, views, [first, waiting(2, 7000, { session: 2, hit }), waiting(3, 7000, { session: 3, hit })])
-      return [2, 3].map((id) => story.sessions.takesPart(id))
+      return [2, 3].map((id) => story.mayStart(id))
     }
     expect(forks(6992)).toEqual([true, true])
     expect(forks(0)).toEqual([true, false])
@@ -172,11 +178,11 @@ describe('a guest', () => {
   const third = (hit: number, free: number, cached: number): boolean => {
     const story = new Story({ turnTokens: 16 })
     story.at(0, three, [running(1, 6999, 7000, { session: 1 }), running(2, 6999, 7000, { session: 2 }), waiting(3, 7000, { session: 3, hit })], 0)
-    expect(story.sessions.takesPart(3)).toBe(false)
+    expect(story.mayStart(3)).toBe(false)
     // Something else runs, so that no place is given up.
     story.at(1, away, [running(9, 15, 16), waiting(3, 7000, { session: 3, hit })], 0, pool(free, cached))
-    expect([1, 2].map((id) => story.sessions.takesPart(id))).toEqual([true, true])
-    return story.sessions.takesPart(3)
+    expect([1, 2].map((id) => story.mayStart(id))).toEqual([true, true])
+    return story.mayStart(3)
   }
 
   test('runs its turn while its KV is there and nobody wants the room', () => {
@@ -197,7 +203,7 @@ describe('a guest', () => {
     story.at(2, away, [running(3, 6999, 7000, { session: 3 })], 0, room)
     expect(story.sessions.active).toBe(2)
     story.at(3, [...away.slice(0, 2), view(3, 7000, tool(), 2.5)], [running(9, 15, 16)], 0)
-    expect([1, 2, 3].map((id) => story.sessions.takesPart(id))).toEqual([true, true, false])
+    expect([1, 2, 3].map((id) => story.mayStart(id))).toEqual([true, true, false])
     expect(story.kept.get(3)!.retentionClass).toBe(retentionClass.paused)
   })
 })
@@ -245,7 +251,7 @@ test('a request announced on another engine counts with its tokens', () => {
 
 describe('who comes back first', () => {
   const room = { pool: { total: 1000, free: 1000, cached: 0, used: 0, hostTotal: 0, hostFree: 0 } }
-  const part = (story: Story, ids: readonly number[]): number[] => ids.filter((id) => story.sessions.takesPart(id))
+  const part = (story: Story, ids: readonly number[]): number[] => ids.filter((id) => story.mayStart(id))
 
   test('of paused sessions the one with the least to compute again', () => {
     const story = new Story()
@@ -288,10 +294,10 @@ describe('while nothing runs', () => {
     const story = paused()
     for (const now of [0.1, 3, 6.9]) {
       story.at(now, views, [waiting(3, 7000, { session: 3 })], 0)
-      expect(story.sessions.takesPart(3)).toBe(false)
+      expect(story.mayStart(3)).toBe(false)
     }
     story.at(7.2, views, [waiting(3, 7000, { session: 3 })], 0)
-    expect(story.sessions.takesPart(3)).toBe(true)
+    expect(story.mayStart(3)).toBe(true)
   })
 
   test('time in which somebody else runs does not count', () => {
@@ -300,6 +306,6 @@ describe('while nothing runs', () => {
       const other = now > 4 && now < 5 ? [running(8, 15, 16)] : []
       story.at(now, views, [waiting(3, 7000, { session: 3 }), ...other], 0)
     }
-    expect(story.sessions.takesPart(3)).toBe(false)
+    expect(story.mayStart(3)).toBe(false)
   })
 })
