@@ -4,7 +4,7 @@ import { execFile, execFileSync } from 'node:child_process'
 import path from 'node:path'
 import { promisify } from 'node:util'
 
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 
 import { checkpoint } from '../fixtures/paths.js'
 
@@ -14,12 +14,25 @@ const run = async (code: string, env: Record<string, string> = {}): Promise<stri
   return stdout
 }
 
-test.skipIf(process.platform !== 'linux')('the addon asks its host for Node-API alone, and never for external memory', () => {
-  const listed = execFileSync('nm', ['-D', '--undefined-only', path.join(root, 'build/Release/agentinfer.node')], { encoding: 'utf8' })
-  const symbols = listed.trim().split('\n').map((line) => line.trim().split(/\s+/).at(-1)!)
-  expect(symbols.filter((symbol) => symbol.startsWith('napi_')).length).toBeGreaterThan(20)
-  expect(symbols.filter((symbol) => /^(uv_|_ZN?K?2v8|_ZN?K?4node)/.test(symbol))).toEqual([])
-  expect(symbols.filter((symbol) => /external_(arraybuffer|buffer|string)/.test(symbol))).toEqual([])
+/** Names of the addon's dynamic symbols. `nm` shows a version behind those of the system's libraries; w: weak, which need not be there. */
+function symbols(which: '--undefined-only' | '--defined-only'): { all: string[]; unversioned: string[] } {
+  const listed = execFileSync('nm', ['-D', which, path.join(root, 'build/Release/agentinfer.node')], { encoding: 'utf8' })
+  const lines = listed.trim().split('\n').map((line) => line.trim().split(/\s+/).slice(-2) as [string, string])
+  return { all: lines.map(([, name]) => name), unversioned: lines.filter(([kind, name]) => kind !== 'w' && !name.includes('@')).map(([, name]) => name) }
+}
+
+describe.skipIf(process.platform !== 'linux')('the addon', () => {
+  test('asks its host for Node-API alone, and never for memory outside the cage', () => {
+    const { all, unversioned } = symbols('--undefined-only')
+    expect(unversioned.filter((name) => /^n(ode_)?api_/.test(name)).length).toBeGreaterThan(40)
+    expect(unversioned.filter((name) => !/^n(ode_)?api_/.test(name))).toEqual([])
+    // Not even by another name: nothing of libuv, V8 or Node's C++ interface.
+    expect(all.filter((name) => /^(uv_|_ZN?K?2v8|_ZN?K?4node)|create_external_|node_api_create_.*external|buffer_from_arraybuffer/.test(name))).toEqual([])
+  })
+
+  test('registers by its well-known symbols, so each environment of a process has its own, and shows nothing else', () => {
+    expect(symbols('--defined-only').all.toSorted()).toEqual(['napi_register_module_v1', 'node_api_module_get_api_version_v1'])
+  })
 })
 
 const generate = `async function generate({ Engine }) {
