@@ -80,7 +80,8 @@ export class Engine implements AsyncDisposable {
     const opening = openNative({ folder: model, ...nativeOptions, ...drafts }, onProgress, stop.signal)
     opening.catch(() => undefined) // it may fail before it is awaited below
     try {
-      const [tokenizer, templates] = await Promise.all([addon.openTokenizer(model), loadChatTemplate(model)])
+      const templates = await loadChatTemplate(model) // first: it says that there is no such folder, where others miss a file
+      const tokenizer = await addon.openTokenizer(model)
       const parts = await opening
       signal?.throwIfAborted()
       if (parts.info.deviceNote.startsWith('self-check')) process.emitWarning(parts.info.deviceNote, 'AgentInferWarning')

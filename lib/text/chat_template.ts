@@ -9,7 +9,7 @@
  * disguise (taint.ts). Where undoing the disguise does not give the real rendering even for the finest disguise, the template
  * changes message texts in a way that cannot be followed; that is ERR_CHAT_TEMPLATE, never a guess.
  */
-import { readFile } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AgentInferError } from '../errors.js'
 import type { TextSegment } from '../native.js'
@@ -209,8 +209,11 @@ export interface LoadedChatTemplate {
   readonly make: (source: string) => ChatTemplate
 }
 
-/** Reads chat_template.jinja or the `chat_template` of tokenizer_config.json. Throws ERR_CHAT_TEMPLATE or ERR_MODEL_INVALID. */
+/** Reads chat_template.jinja or the `chat_template` of tokenizer_config.json. Throws ERR_CHAT_TEMPLATE, ERR_MODEL_INVALID, or ERR_IO where there is no folder. */
 export async function loadChatTemplate(folder: string): Promise<LoadedChatTemplate> {
+  await access(folder).catch((cause: unknown) => {
+    throw new AgentInferError('ERR_IO', `expected the folder of a checkpoint, got ${folder}: ${(cause as Error).message}`, { cause })
+  })
   const [file, configText, modelText] = await Promise.all(
     ['chat_template.jinja', 'tokenizer_config.json', 'config.json'].map((name) => readIfThere(join(folder, name))),
   )

@@ -18,6 +18,10 @@ test('what onProgress throws ends the opening, and reaches whoever waits for it'
   await expect(opening).rejects.toThrow('the window is closed')
 })
 
+test('a folder that is not there is said to be that, whatever else is missed in it', async () => {
+  await expect(Engine.open({ model: '/no/such/folder' })).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringMatching(/^expected the folder of a checkpoint, got \/no\/such\/folder: ENOENT/) as string })
+})
+
 test('a folder whose chat template cannot be read fails for that', async () => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'agentinfer-open-'))
   try {
