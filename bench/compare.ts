@@ -3,8 +3,8 @@ import type { BenchDocument } from './document.js'
 import { figure, formatCells } from './report.js'
 import type { Row } from './report.js'
 
-/** `same`: the spreads of the two overlap. `unknown`: there is no spread to judge by. */
-export type Verdict = 'better' | 'worse' | 'same' | 'unknown'
+/** `same`: the spreads of the two overlap. `unknown`: there is no spread to judge by, or only one sample. */
+type Verdict = 'better' | 'worse' | 'same' | 'unknown'
 
 export interface Change {
   readonly row: Row
@@ -23,11 +23,16 @@ export function changes(before: BenchDocument, rows: readonly Row[]): Change[] {
 }
 
 function judge(before: Row, now: Row): Verdict {
-  if (before.spread === undefined || now.spread === undefined) return 'unknown'
+  if (before.spread === undefined || now.spread === undefined || single(before) || single(now)) return 'unknown'
   const higher = now.spread[0] > before.spread[1]
   const lower = now.spread[1] < before.spread[0]
   if (!higher && !lower) return 'same'
   return higher === (now.better !== 'lower') ? 'better' : 'worse'
+}
+
+/** One sample says nothing of how far others would lie from it. */
+function single({ spread }: Row): boolean {
+  return spread !== undefined && spread[0] === spread[1]
 }
 
 /** Facts that should be the same for figures to be compared, and are not. */

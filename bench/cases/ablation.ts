@@ -49,8 +49,10 @@ function roughTokens({ turns, values }: Trace): number {
 
 async function one(report: Report, variant: Variant, traces: readonly Trace[], values: Values): Promise<{ seconds: number; runs: Measured[] }> {
   const sizes = traces.map(roughTokens)
-  const kvTokens = Math.ceil(Math.max(Number(values.room) * sizes.reduce((sum, size) => sum + size, 0), 2 * Math.max(...sizes)))
-  const engine = await openTarget(report, values, { maxContext: 2 * Math.max(...sizes) + 1024, kvTokens, scheduler: 'agent-sched', ...variant.engine })
+  const maxContext = 2 * Math.max(...sizes) + 1024
+  // A pool holds at least one full context.
+  const kvTokens = Math.ceil(Math.max(Number(values.room) * sizes.reduce((sum, size) => sum + size, 0), maxContext))
+  const engine = await openTarget(report, values, { maxContext, kvTokens, scheduler: 'agent-sched', ...variant.engine })
   const start = performance.now()
   const runs = await Promise.all(traces.map((trace) => runTrace(trace, { small: engine }, Number(values.latency), variant.agent ?? {})))
   const seconds = (performance.now() - start) / 1000

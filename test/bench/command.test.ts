@@ -115,6 +115,8 @@ test('what is wrong is said, with the cases there are', async () => {
   const unwritable = await bench('throughput', '--json', path.join(folder, 'no/such/folder.json'))
   expect([unwritable.code, unwritable.stdout]).toEqual([1, '']) // before anything is measured
   expect(unwritable.stderr).toContain('ENOENT')
+  const failed = await bench('throughput', '--model', '/nowhere', '--html', path.join(folder, 'never.html'))
+  expect([failed.code, existsSync(path.join(folder, 'never.html'))]).toEqual([1, false])
   const compare = await bench('serve', '--compare', main)
   expect(compare.code).toBe(1)
 })

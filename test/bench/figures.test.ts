@@ -42,10 +42,10 @@ describe('two runs', () => {
   })
 
   test('differ only where their spreads do not meet, and in the right direction', () => {
-    const before = run([row('a', 10, [9, 11]), row('b', 10, [9, 11]), row('c', 10, [9, 11], 'lower'), row('d', 10), row('gone', 1)])
-    const now = [row('a', 11, [10, 12]), row('b', 13, [12, 14]), row('c', 13, [12, 14], 'lower'), row('d', 20), row('new', 1)]
+    const before = run([row('a', 10, [9, 11]), row('b', 10, [9, 11]), row('c', 10, [9, 11], 'lower'), row('d', 10), row('e', 10, [10, 10]), row('gone', 1)])
+    const now = [row('a', 11, [10, 12]), row('b', 13, [12, 14]), row('c', 13, [12, 14], 'lower'), row('d', 20), row('e', 20, [20, 20]), row('new', 1)]
     expect(changes(before, now).map(({ row: { name }, verdict, ratio }) => [name, verdict, ratio])).toEqual([
-      ['a', 'same', 1.1], ['b', 'better', 1.3], ['c', 'worse', 1.3], ['d', 'unknown', 2],
+      ['a', 'same', 1.1], ['b', 'better', 1.3], ['c', 'worse', 1.3], ['d', 'unknown', 2], ['e', 'unknown', 2],
     ])
   })
 
