@@ -16,7 +16,7 @@ std::string byte_level_normalize(std::string_view text, bool nfc) {
 }
 
 void ByteLevelBpe::encode_word(std::string_view word, const char* text_end, bool plain,
-                               const Checkpoint& checkpoint, Scratch& scratch,
+                               const EncodeProgress& progress, Scratch& scratch,
                                std::vector<int32_t>& out) const {
   WordCache::Slot* slot = nullptr;
   std::optional<WordKey> key;
@@ -36,13 +36,13 @@ void ByteLevelBpe::encode_word(std::string_view word, const char* text_end, bool
     scratch.symbols.clear();
     for (const char byte : word)
       scratch.symbols.push_back(static_cast<uint32_t>(parts_.byte_ids[static_cast<uint8_t>(byte)]));
-    scratch.merger.merge(parts_.merges, plain, scratch.symbols, [&checkpoint] { checkpoint(0); });
+    scratch.merger.merge(parts_.merges, plain, scratch.symbols, [&progress] { progress(0); });
     out.insert(out.end(), scratch.symbols.begin(), scratch.symbols.end());
   }
   if (slot) WordCache::store(*slot, *key, std::span(out).subspan(first));
 }
 
-void ByteLevelBpe::encode(std::string_view text, bool plain, const Checkpoint& checkpoint,
+void ByteLevelBpe::encode(std::string_view text, bool plain, const EncodeProgress& progress,
                           std::vector<int32_t>& out) const {
   const auto scratch = scratch_.borrow();
   if (!is_valid_utf8(text) || (parts_.nfc && !is_surely_nfc(text))) {
@@ -52,10 +52,10 @@ void ByteLevelBpe::encode(std::string_view text, bool plain, const Checkpoint& c
   size_t reported = 0;
   for (size_t at = 0; at < text.size();) {
     const size_t end = word_end(parts_.split, text, at);
-    encode_word(text.substr(at, end - at), text.data() + text.size(), plain, checkpoint, *scratch, out);
+    encode_word(text.substr(at, end - at), text.data() + text.size(), plain, progress, *scratch, out);
     at = end;
-    if (at - reported >= kCheckpointBytes) {
-      checkpoint(at - reported);
+    if (at - reported >= kProgressBytes) {
+      progress(at - reported);
       reported = at;
     }
   }

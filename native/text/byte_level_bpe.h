@@ -33,7 +33,7 @@ class ByteLevelBpe final : public SubwordEncoder {
  public:
   explicit ByteLevelBpe(ByteLevelParts parts) : parts_(std::move(parts)) {}
 
-  void encode(std::string_view text, bool plain, const Checkpoint& checkpoint,
+  void encode(std::string_view text, bool plain, const EncodeProgress& progress,
               std::vector<int32_t>& out) const override;
 
  private:
@@ -43,7 +43,7 @@ class ByteLevelBpe final : public SubwordEncoder {
     Merger merger;
     WordCache cache;
   };
-  void encode_word(std::string_view word, const char* text_end, bool plain, const Checkpoint& checkpoint,
+  void encode_word(std::string_view word, const char* text_end, bool plain, const EncodeProgress& progress,
                    Scratch& scratch, std::vector<int32_t>& out) const;
 
   ByteLevelParts parts_;

@@ -12,7 +12,7 @@ struct SentencePieceBpe::Run {
   const SentencePieceBpe& bpe;
   Scratch& scratch;
   const bool plain;
-  const Checkpoint& checkpoint;
+  const EncodeProgress& progress;
   std::vector<int32_t>& out;
   const size_t first = out.size();
 
@@ -74,7 +74,7 @@ bool SentencePieceBpe::Run::encode_word(std::string_view word, size_t characters
     symbols.push_back(bpe.symbol_of(next.code));
     at += next.length;
   }
-  scratch.merger.merge(bpe.merges_, plain, symbols, [this] { checkpoint(0); });
+  scratch.merger.merge(bpe.merges_, plain, symbols, [this] { progress(0); });
   scratch.ids.clear();
   for (const uint32_t symbol : symbols) {
     if (!is_unused(symbol))
@@ -112,8 +112,8 @@ bool SentencePieceBpe::Run::encode_by_words() {
     previous = next.code;
     at += next.length;
     ++characters;
-    if (at - reported >= kCheckpointBytes) {
-      checkpoint(0);
+    if (at - reported >= kProgressBytes) {
+      progress(0);
       reported = at;
     }
   }
@@ -155,7 +155,7 @@ void SentencePieceBpe::Run::encode_whole() {
   }
   Halves halves;
   scratch.merger.merge_observed(
-      bpe.merges_, plain, symbols, [this] { checkpoint(0); },
+      bpe.merges_, plain, symbols, [this] { progress(0); },
       [&](const MergeTable::Entry& seen) {
         const uint32_t result = seen.result & ~MergeTable::kMarker;
         if (bpe.unused_[result]) halves.insert_or_assign(result, std::pair(seen.left, seen.right));
@@ -167,11 +167,11 @@ void SentencePieceBpe::Run::encode_whole() {
   }
 }
 
-void SentencePieceBpe::encode(std::string_view text, bool plain, const Checkpoint& checkpoint,
+void SentencePieceBpe::encode(std::string_view text, bool plain, const EncodeProgress& progress,
                               std::vector<int32_t>& out) const {
   const auto scratch = scratch_.borrow();
-  normalizer_.normalize(text, user_defined(plain), checkpoint, scratch->normalized);
-  Run run{*this, *scratch, plain, checkpoint, out};
+  normalizer_.normalize(text, user_defined(plain), progress, scratch->normalized);
+  Run run{*this, *scratch, plain, progress, out};
   if (!run.encode_by_words()) {
     out.resize(run.first);
     run.encode_whole();

@@ -32,7 +32,7 @@ class SentencePieceBpe final : public SubwordEncoder {
   // `markers[id]`: an id that plain text must not produce. REQUIRES: markers.size() == model.pieces.size().
   SentencePieceBpe(const SentencePieceModel& model, std::vector<bool> markers);
 
-  void encode(std::string_view text, bool plain, const Checkpoint& checkpoint,
+  void encode(std::string_view text, bool plain, const EncodeProgress& progress,
               std::vector<int32_t>& out) const override;
 
  private:

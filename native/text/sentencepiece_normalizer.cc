@@ -55,13 +55,12 @@ SentencePieceNormalizer::SentencePieceNormalizer(const NormalizerSpec& spec)
 }
 
 void SentencePieceNormalizer::normalize(std::string_view text, const ByteTrie& verbatim,
-                                        const std::function<void(size_t)>& checkpoint,
-                                        std::string& out) const {
+                                        const std::function<void(size_t)>& progress, std::string& out) const {
   out.clear();
   if (trie_.empty() && !remove_extra_whitespaces_)
-    normalize_identity(text, checkpoint, out);
+    normalize_identity(text, progress, out);
   else
-    normalize_rules(text, verbatim, checkpoint, out);
+    normalize_rules(text, verbatim, progress, out);
 }
 
 void SentencePieceNormalizer::append(std::string_view text, std::string& out) const {
@@ -75,7 +74,7 @@ void SentencePieceNormalizer::append(std::string_view text, std::string& out) co
 // Without rules and whitespace removal nothing depends on what was verbatim: every valid character stands for
 // itself.
 void SentencePieceNormalizer::normalize_identity(std::string_view text,
-                                                 const std::function<void(size_t)>& checkpoint,
+                                                 const std::function<void(size_t)>& progress,
                                                  std::string& out) const {
   if (text.empty()) return;
   const std::string_view space = escape_whitespaces_ ? kSpaceSymbol : std::string_view(" ");
@@ -83,7 +82,7 @@ void SentencePieceNormalizer::normalize_identity(std::string_view text,
   size_t done = 0, reported = 0;
   while (done < text.size()) {
     size_t run = done;  // valid characters that are not spaces, copied at once
-    while (run < text.size() && run - reported < kCheckpointBytes && text[run] != ' ') {
+    while (run < text.size() && run - reported < kProgressBytes && text[run] != ' ') {
       const uint32_t length =
           static_cast<uint8_t>(text[run]) < 0x80 ? 1 : decode_utf8(text.substr(run)).length;
       if (length == 0) break;
@@ -91,8 +90,8 @@ void SentencePieceNormalizer::normalize_identity(std::string_view text,
     }
     out.append(text.substr(done, run - done));
     done = run;
-    if (done - reported >= kCheckpointBytes) {
-      checkpoint(done - reported);
+    if (done - reported >= kProgressBytes) {
+      progress(done - reported);
       reported = done;
       continue;
     }
@@ -133,7 +132,7 @@ SentencePieceNormalizer::Step SentencePieceNormalizer::step(std::string_view tex
 }
 
 void SentencePieceNormalizer::normalize_rules(std::string_view text, const ByteTrie& verbatim,
-                                              const std::function<void(size_t)>& checkpoint,
+                                              const std::function<void(size_t)>& progress,
                                               std::string& out) const {
   if (remove_extra_whitespaces_) {
     while (!text.empty()) {
@@ -158,8 +157,8 @@ void SentencePieceNormalizer::normalize_rules(std::string_view text, const ByteT
     }
     text.remove_prefix(next.consumed);
     unreported += next.consumed;
-    if (unreported >= kCheckpointBytes) {
-      checkpoint(unreported);
+    if (unreported >= kProgressBytes) {
+      progress(unreported);
       unreported = 0;
     }
   }

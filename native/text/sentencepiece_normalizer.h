@@ -22,10 +22,10 @@ class SentencePieceNormalizer {
   explicit SentencePieceNormalizer(const NormalizerSpec& spec);
 
   // Replaces `out` with the normalised text, which is valid UTF-8. Texts that `verbatim` matches are kept as
-  // they are (the user-defined pieces). `checkpoint` is called with the bytes read since the last call, and
+  // they are (the user-defined pieces). `progress` is called with the bytes read since the last call, and
   // may throw.
-  void normalize(std::string_view text, const ByteTrie& verbatim,
-                 const std::function<void(size_t)>& checkpoint, std::string& out) const;
+  void normalize(std::string_view text, const ByteTrie& verbatim, const std::function<void(size_t)>& progress,
+                 std::string& out) const;
 
  private:
   struct Step {
@@ -35,10 +35,10 @@ class SentencePieceNormalizer {
   Step step(std::string_view text, const ByteTrie& verbatim) const;
   Step longest_rule(std::string_view text) const;
   void append(std::string_view text, std::string& out) const;
-  void normalize_identity(std::string_view text, const std::function<void(size_t)>& checkpoint,
+  void normalize_identity(std::string_view text, const std::function<void(size_t)>& progress,
                           std::string& out) const;
   void normalize_rules(std::string_view text, const ByteTrie& verbatim,
-                       const std::function<void(size_t)>& checkpoint, std::string& out) const;
+                       const std::function<void(size_t)>& progress, std::string& out) const;
 
   bool add_dummy_prefix_, remove_extra_whitespaces_, escape_whitespaces_, whitespace_as_suffix_;
   std::vector<uint32_t> trie_;  // double-array units; empty: no rules

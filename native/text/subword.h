@@ -12,8 +12,8 @@ namespace agentinfer {
 
 // Told how many bytes were worked through since the last call; throws kAborted when the caller has had
 // enough.
-using Checkpoint = std::function<void(size_t)>;
-inline constexpr size_t kCheckpointBytes = 64 << 10;
+using EncodeProgress = std::function<void(size_t)>;
+inline constexpr size_t kProgressBytes = 64 << 10;
 
 class SubwordEncoder {
  public:
@@ -21,7 +21,7 @@ class SubwordEncoder {
 
   // Appends the ids of `text` to `out`. `plain`: ids of special markers cannot come out, whatever the text
   // says. Thread safe.
-  virtual void encode(std::string_view text, bool plain, const Checkpoint& checkpoint,
+  virtual void encode(std::string_view text, bool plain, const EncodeProgress& progress,
                       std::vector<int32_t>& out) const = 0;
 };
 

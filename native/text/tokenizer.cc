@@ -68,17 +68,17 @@ class Encoding {
   Encoding(const TokenizerData& data, const JoinedText& joined, const EncodeOptions& options,
            std::vector<int32_t>& out)
       : data_(data), joined_(joined), out_(out) {
-    checkpoint_ = [&options, unseen = size_t{0}](size_t bytes) mutable {
+    progress_ = [&options, unseen = size_t{0}](size_t bytes) mutable {
       unseen += bytes;
       // Work without a byte count (long merges) is reported as 0 and always looked at.
-      if (!options.cancelled || (bytes != 0 && unseen < kCheckpointBytes)) return;
+      if (!options.cancelled || (bytes != 0 && unseen < kProgressBytes)) return;
       unseen = 0;
       if (options.cancelled()) fail(ErrorCode::kAborted, "tokenising was cancelled");
     };
   }
 
   void run() {
-    checkpoint_(0);
+    progress_(0);
     std::vector<AddedMatch> matches;
     for (const JoinedText::Stretch& stretch : joined_.stretches)
       if (stretch.parse_special) data_.added.find(joined_.text, stretch.begin, stretch.end, false, matches);
@@ -93,7 +93,7 @@ class Encoding {
 
  private:
   void encode(std::string_view text, bool plain) {
-    if (!text.empty()) data_.encoder->encode(text, plain, checkpoint_, out_);
+    if (!text.empty()) data_.encoder->encode(text, plain, progress_, out_);
   }
 
   // Text between verbatim markers; markers of normalised text may still be in it.
@@ -130,7 +130,7 @@ class Encoding {
   const TokenizerData& data_;
   const JoinedText& joined_;
   std::vector<int32_t>& out_;
-  Checkpoint checkpoint_;
+  EncodeProgress progress_;
 };
 
 }  // namespace
