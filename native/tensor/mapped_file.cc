@@ -32,14 +32,6 @@ struct Descriptor {
   }
 };
 
-void advise(std::span<const std::byte> range, int advice) noexcept {
-  if (range.empty()) return;
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<uintptr_t>(range.data()) / page * page;
-  const auto end = reinterpret_cast<uintptr_t>(range.data()) + range.size();
-  ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
-}
-
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
@@ -78,12 +70,12 @@ void MappedFile::unmap() noexcept {
   bytes_ = {};
 }
 
-void MappedFile::read_ahead(std::span<const std::byte> range) const noexcept {
-  advise(range, MADV_WILLNEED);
-}
-
 void MappedFile::release(std::span<const std::byte> range) const noexcept {
-  advise(range, MADV_DONTNEED);
+  if (range.empty()) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(range.data()) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(range.data()) + range.size();
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace agentinfer

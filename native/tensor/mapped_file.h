@@ -23,12 +23,9 @@ class MappedFile {
   size_t size() const { return bytes_.size(); }
   const std::filesystem::path& path() const { return path_; }
 
-  // Hints; they never fail and never change what is read. `range` lies within bytes().
-  // read_ahead: the range will be read soon, front to back.
-  void read_ahead(std::span<const std::byte> range) const noexcept;
-  // release: the process no longer needs the pages that hold the range (widened to whole pages), so they stop
-  // counting as its resident memory. They remain in the system's file cache; touching them again only maps
-  // them again.
+  // The process no longer needs the pages that hold the range (widened to whole pages), so they stop counting
+  // as its resident memory. They remain in the system's file cache; touching them again only maps them again.
+  // A hint: never fails, never changes what is read. `range` lies within bytes().
   void release(std::span<const std::byte> range) const noexcept;
 
  private:
