@@ -23,11 +23,21 @@ function random(seed: number): () => number {
   }
 }
 
+/** Sizes of a generated trace. */
+export interface TraceShape {
+  /** Words of a page, of a thought before a call. */
+  readonly page?: number
+  readonly thought?: number
+  /** Results of a search. */
+  readonly results?: number
+}
+
 /**
- * Shaped like deep research (arXiv 2512.18337, sections 2 and 4): searches of ten results and opened pages in turn, more than half of the
- * text from tools, a short thought before each call.
+ * Shaped like deep research (arXiv 2512.18337, sections 2 and 4): searches and opened pages in turn, more than half of the text from
+ * tools, a thought before each call.
  */
-export function madeTrace(turns: number, seed: number, pageWords = 150): Trace {
+export function madeTrace(turns: number, seed: number, shape: TraceShape = {}): Trace {
+  const { page = 150, thought = 12, results = 10 } = shape
   const draw = random(seed)
   const words = 'harbour island record archive letter council railway bridge museum painter voyage garden treaty'.split(' ')
   const say = (count: number): string => Array.from({ length: count }, () => words[Math.floor(draw() * words.length)]!).join(' ')
@@ -36,17 +46,20 @@ export function madeTrace(turns: number, seed: number, pageWords = 150): Trace {
   for (let turn = 0; turn < turns; ++turn) {
     const search = turn % 2 === 0
     const call = search ? { name: 'search', arguments: { query: say(3) } } : { name: 'open', arguments: { url: `w:${seed}/${turn}` } }
-    texts.push(`[unused16]${say(12)}.[unused17][unused11]${JSON.stringify([call])}[unused12]`)
+    texts.push(`[unused16]${say(thought)}.[unused17][unused11]${JSON.stringify([call])}[unused12]`)
     const result = (index: number): object => ({
       title: `${index % 3 === 0 ? 'The tower of Orrin,' : 'Offer:'} ${say(3)}`, snippet: say(8), url: `w:${seed}/${turn}/${index}`,
     })
-    values.push(search ? Array.from({ length: 10 }, (_, index) => result(index)) : `The page ${turn}. ${say(pageWords)}.`)
+    values.push(search ? Array.from({ length: results }, (_, index) => result(index)) : `The page ${turn}. ${say(page)}.`)
   }
   return { question: 'Which engineer built the tower of Orrin, and in which winter?', turns: [...texts, say(30)], values }
 }
 
 export function recordedTrace(file: string): Trace {
-  const record = JSON.parse(readFileSync(file, 'utf8')) as RunRecord
+  return traceOf(JSON.parse(readFileSync(file, 'utf8')) as RunRecord)
+}
+
+export function traceOf(record: RunRecord): Trace {
   const { steps } = record.transcript
   const raws = new Map<number, string>()
   for (const step of steps) if ('raw' in step) raws.set(step.turn, (raws.get(step.turn) ?? '') + step.raw)
@@ -54,6 +67,14 @@ export function recordedTrace(file: string): Trace {
   const values = steps.flatMap((step) => (step.kind === 'observation' ? [full.get(step.ref ?? '') ?? step.text] : []))
   const query = steps.find((step) => step.kind === 'query')
   return { question: query?.text ?? '', turns: [...raws.values()], values }
+}
+
+/**
+ * Tokens of a run of it at its end. The small vocabulary of the random checkpoints makes a token of one and a half characters; the system
+ * turn is counted too.
+ */
+export function roughTokens({ turns, values }: Trace): number {
+  return 400 + Math.ceil((turns.join('').length + values.map((value) => JSON.stringify(value)).join('').length) / 1.5)
 }
 
 /** How long a tool takes: milliseconds, or until something has happened. */
@@ -88,6 +109,8 @@ export interface Measured {
   readonly generated: number
   /** Of the last turn's prompt. */
   readonly context: number
+  /** Turns that the large model wrote. */
+  readonly largeTurns: number
   readonly swaps: number
   readonly events: readonly AgentEvent[]
 }
@@ -112,6 +135,7 @@ export async function runTrace(trace: Trace, engines: Partial<Engines>, latency:
     cached: sum((one) => one.cachedTokens),
     generated: sum((one) => one.completionTokens),
     context: usage.findLast(({ purpose }) => purpose === 'turn')?.promptTokens ?? 0,
+    largeTurns: events.filter((event) => event.type === 'turn' && event.model === 'large').length,
     swaps: events.filter((event) => event.type === 'compress' && event.phase === 'swap').length,
     events,
   }

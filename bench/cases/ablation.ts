@@ -70,7 +70,7 @@ export async function run(report: Report, values: Values): Promise<void> {
       const index = (at + round + 1) % variants.length
       const variant = variants[index]!
       report.progress(`${variant.name}: round ${round + 1} of ${rounds}`)
-      const traces = Array.from({ length: agents }, (_, agent) => recorded ?? madeTrace(turns, 9000 + 100 * round + agent, 400))
+      const traces = Array.from({ length: agents }, (_, agent) => recorded ?? madeTrace(turns, 9000 + 100 * round + agent, { page: 400 }))
       const { seconds, runs } = await one(report, variant, traces, values)
       if (round < 0) continue
       found[index]!.rates.push((60 * agents) / seconds)

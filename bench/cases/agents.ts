@@ -1,13 +1,17 @@
 /**
- * The agent layer: what it costs per turn, what a change of model costs with and without warm KV, and what each part gains on a trace:
- * routing, the observation filter, and compression by no rule, the paper's and ours. Turns write what the trace says, by teacher
- * forcing through real engines with random weights; questions on the side are answered by the weights themselves.
+ * The agent layer: what it costs per turn, what a change of model costs with and without warm KV, what each part gains, by itself and
+ * among the others, and compression by no rule, the paper's and ours, on generated traces of the length of deep research and on runs of
+ * trained models that are recorded on the spot. Turns write what the trace says, by teacher forcing through real engines with random
+ * weights; questions on the side (verdicts, memories) are answered by the weights themselves.
  */
-import { Agent, Engine } from 'agentinfer'
-import type { AgentCollabOptions, AgentCompressOptions, AgentOptions, EngineOptions, HistoryRule, RouteName } from 'agentinfer'
+import { Agent, AgentInferError, Engine } from 'agentinfer'
+import type { AgentCollabOptions, AgentOptions, EngineOptions, RouteName } from 'agentinfer'
 
+import { compression } from '../agent_compression.js'
+import { parts } from '../agent_parts.js'
+import { recordTraces } from '../agent_records.js'
 import { madeTrace, recordedTrace, runTrace, toolsOf } from '../agent_traces.js'
-import type { Engines, Measured, Trace } from '../agent_traces.js'
+import type { Engines, Trace } from '../agent_traces.js'
 import { Script, forcedEngine } from '../forced_engine.js'
 import { modelFolder } from '../model_shapes.js'
 import { nullEngine } from '../null_engine.js'
@@ -15,11 +19,17 @@ import { median } from '../report.js'
 import type { Report } from '../report.js'
 import { describeModel } from '../target.js'
 
-export const description = 'agent layer: overhead per turn, switches with and without warm KV, routing, filter and compression on traces'
+export const description = 'agent layer: overhead per turn, switches with and without warm KV, what each part gains, compression on long and on recorded traces'
 export const options = {
   rounds: { type: 'string', default: '3' },
   turns: { type: 'string', default: '16' },
-  agents: { type: 'string', default: '4' },
+  /** Of compression and parts: agents at once, turns of their traces, words of a page and of a thought. */
+  agents: { type: 'string', default: '2' },
+  long: { type: 'string', default: '28' },
+  page: { type: 'string', default: '100' },
+  thought: { type: 'string', default: '12' },
+  /** Of recorded traces: questions that make one. */
+  questions: { type: 'string', default: '12' },
   threads: { type: 'string', default: '2' },
   /** The large model; a folder, or a shape with random weights. */
   model: { type: 'string', default: '20m' },
@@ -27,8 +37,9 @@ export const options = {
   device: { type: 'string', default: 'cpu' },
   /** Milliseconds a tool takes. */
   latency: { type: 'string', default: '150' },
-  /** A saved run (RunRecord as JSON) instead of the built-in trace. */
+  /** A saved run (RunRecord as JSON) in place of those that are recorded on the spot. */
   trace: { type: 'string' },
+  /** overhead, switch, route, filter, parts, compress or recorded. */
   only: { type: 'string' },
 } as const
 
@@ -136,76 +147,25 @@ async function routes(report: Report, engines: Engines, rounds: number, turns: n
 }
 
 async function filter(report: Report, small: Engine, turns: number): Promise<void> {
-  const trace = madeTrace(turns, 4000, 900)
+  const trace = madeTrace(turns, 4000, { page: 900 })
   const off = await runTrace(trace, { small }, 0, { compress: false, tenant: 'filter off' })
   const on = await runTrace(trace, { small }, 0, { compress: { history: false }, tenant: 'filter on' })
   report.add({ name: 'observation filter off: context at the end', value: off.context, unit: 'tokens' })
   report.add({ name: 'observation filter on', value: on.context, unit: 'tokens', target: off.context, better: 'lower' })
 }
 
-const histories = {
-  off: false,
-  paper: 'paper',
-  ours: 'gate',
-} as const satisfies Record<string, HistoryRule | string | false>
-
-/** Several agents at once on one engine: with room for all their KV, and with half of what they need. */
-async function compression(report: Report, traces: (round: number) => readonly Trace[], open: (kvTokens: number) => Promise<Engine>, rounds: number, latency: number): Promise<void> {
-  for (const room of ['plenty', 'scarce'] as const) {
-    const found = new Map<keyof typeof histories, { seconds: number[]; runs: Measured[] }>()
-    for (let round = -1; round < rounds; ++round) {
-      for (const kind of Object.keys(histories) as (keyof typeof histories)[]) {
-        report.progress(`compression ${kind}, KV ${room}, round ${round + 1}`)
-        const all = traces(round)
-        const size = all.reduce((sum, trace) => sum + roughTokens(trace), 0)
-        const longest = 2 * Math.max(...all.map(roughTokens))
-        const kvTokens = Math.ceil(Math.max(0.5 * size, longest) * (room === 'plenty' ? 8 : 1))
-        const engine = await open(kvTokens)
-        const history = histories[kind]
-        const compress: AgentCompressOptions = {
-          observations: false,
-          history: history === false ? false : { rule: history, threshold: 2000, usualTurns: all[0]!.turns.length, minSaved: 256, memoryMax: 160 },
-        }
-        const started = performance.now()
-        const runs = await Promise.all(all.map((trace) => runTrace(trace, { small: engine }, latency, { compress })))
-        const seconds = (performance.now() - started) / 1000
-        await engine.close()
-        if (round < 0) continue
-        const entry = found.get(kind) ?? { seconds: [], runs: [] }
-        entry.seconds.push(seconds)
-        entry.runs.push(...runs)
-        found.set(kind, entry)
-      }
-    }
-    addCompression(report, room, found)
-  }
-}
-
-function addCompression(report: Report, room: string, found: Map<string, { seconds: number[]; runs: Measured[] }>): void {
-  const off = median(found.get('off')!.seconds)
-  for (const [kind, { seconds, runs }] of found) {
-    const mean = (of: (one: Measured) => number): number => Math.round(runs.reduce((sum, one) => sum + of(one), 0) / runs.length)
-    const note =
-      `per run: ${mean((one) => one.turns)} turns, ${mean((one) => one.context)} tokens at the end, ${mean((one) => one.computed)} computed, ` +
-      `${mean((one) => one.generated)} generated, ${mean((one) => 10 * one.swaps) / 10} swaps`
-    report.addSamples({ name: `compression ${kind}, KV ${room}`, unit: 's', note, ...(kind === 'ours' && { target: off, better: 'lower' as const }) }, seconds)
-  }
-}
-
-/** Two characters a token, as the small vocabulary of the random checkpoints has it, and the system turn. */
-function roughTokens({ turns, values }: Trace): number {
-  return 400 + Math.ceil((turns.join('').length + values.map((value) => JSON.stringify(value)).join('').length) / 2)
-}
-
 export async function run(report: Report, values: Record<string, string | boolean | undefined>): Promise<void> {
   const number = (key: string): number => Number(values[key])
   const [rounds, turns, latency, threads] = [number('rounds'), number('turns'), number('latency'), number('threads')]
   const { only, trace } = values
+  const known = ['overhead', 'switch', 'route', 'filter', 'parts', 'compress', 'recorded']
+  if (typeof only === 'string' && !known.includes(only))
+    throw new AgentInferError('ERR_INVALID_ARGUMENT', `--only ${only}: expected one of ${known.join(', ')}`)
   const wanted = (part: string): boolean => only === undefined || only === part
   const device = values['device'] as NonNullable<EngineOptions['device']>
+  // A pool holds at least one full context.
   const open = async (which: 'small' | 'model', kvTokens = 131072): Promise<Engine> => {
     const folder = modelFolder(String(values[which]))
-    // A pool holds at least one full context.
     const engine = await Engine.open({ model: folder, device, threads, maxContext: Math.min(65536, kvTokens), kvTokens, scheduler: 'agent-sched' })
     report.about({ [which]: describeModel(folder, engine.info) })
     return engine
@@ -220,9 +180,16 @@ export async function run(report: Report, values: Record<string, string | boolea
     await engines.small.close()
     await engines.large.close()
   }
-  if (!wanted('compress')) return
-  const recorded = typeof trace === 'string' ? recordedTrace(trace) : undefined
-  const traces = (round: number): Trace[] =>
-    Array.from({ length: number('agents') }, (_, index) => recorded ?? madeTrace(turns, 5000 + 100 * round + index))
-  await compression(report, traces, (kvTokens) => open('model', kvTokens), rounds, latency)
+  const agents = number('agents')
+  const shape = { page: number('page'), thought: number('thought') }
+  const long = (round: number): Trace[] => Array.from({ length: agents }, (_, index) => madeTrace(number('long'), 5000 + 100 * round + index, shape))
+  const setting = { open, rounds, latency }
+  if (wanted('parts')) await parts(report, long, setting)
+  if (wanted('compress')) await compression(report, 'long traces', long, { ...setting, rooms: ['plenty', 'scarce'] })
+  if (!wanted('recorded')) return
+  const recorded =
+    typeof trace === 'string'
+      ? Array.from({ length: agents }, () => recordedTrace(trace))
+      : await recordTraces(agents, number('questions'), 17, (text) => report.progress(text))
+  await compression(report, 'recorded runs', () => recorded, { ...setting, rooms: ['plenty', 'scarce'] })
 }

@@ -4,9 +4,10 @@
  * context takes the old one's place, at once and on all models, with every step that was taken meanwhile. Whatever fails before T2
  * leaves the run as it was.
  */
-import { costGate, expectedTurns, memoryTokens, memoryPressure, paperGate, priceAll } from '../policy/compress.js'
+import { costGate, expectedTurns, memoryTokens, paperGate, priceAll } from '../policy/compress.js'
 import type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPlan } from '../policy/compress.js'
-import type { CostMeter } from '../policy/compress.js'
+import { lossPrice, memoryPressure, relativeCosts } from '../policy/compress_costs.js'
+import type { CostMeter } from '../policy/compress_costs.js'
 import { handoverGate } from '../policy/handover.js'
 import type { Which } from '../policy/route.js'
 import type { Archive } from './archive.js'
@@ -23,6 +24,8 @@ export interface Side {
   readonly engine: AgentEngine
   readonly meter: CostMeter
   thread: Thread
+  /** The last turn's thread, and the tokens it had when the turn was over. */
+  last?: { readonly thread: Thread; readonly tokens: number }
 }
 
 /** When and how old observations become a memory. */
@@ -39,7 +42,7 @@ export interface HistoryOptions extends CompressOptions {
   readonly load: number
   /** Whether a model that takes over may leave out old observations that it has not read yet, when that pays (policy/handover.ts). */
   readonly handover: boolean
-  /** Shadow price of KV memory, 0..1; default: see `memoryPressure`. */
+  /** Shadow price of KV memory: the share of a token's prefill that holding it through a turn costs, 0..1; default: see `lossPrice`. */
   readonly lambda?: (() => number) | undefined
 }
 
@@ -176,15 +179,32 @@ export class Compressor {
     return expectedTurns(turn, this.#host.options.usualTurns, turn + this.#host.turnsLeft())
   }
 
-  #costs({ engine, meter }: Side): CompressCosts {
+  #costs(active: Side): CompressCosts {
     const { options, distiller } = this.#host
+    const { engine, meter } = active
     const { seconds, tokens } = this.#host.averages()
     const { blockSize } = engine.info
-    const lambda = options.lambda?.() ?? lambdaOf(engine)
-    // A block held displaces one that somebody will want back, with probability λ, about once a turn.
-    const block = seconds === 0 ? 0 : (lambda * blockSize * meter.prefill) / seconds
-    const distil = distiller.meter.decode === 0 ? meter.decode : distiller.meter.decode
-    return { prefill: meter.prefill, attend: meter.attend, distil, load: options.load, block, blockSize, turnSeconds: seconds, turnTokens: tokens }
+    const context = active.thread.length
+    const lambda = options.lambda?.() ?? lossPrice(pressureOn(engine), meter.loss)
+    const { prefill, prefillAttend } = meter
+    // Who holds a block through a turn makes others compute a block's tokens again, in the middle of a context, with probability λ.
+    const block = seconds === 0 ? 0 : (lambda * blockSize * (prefill + prefillAttend * (context / 2))) / seconds
+    const other = costsOf(distiller, active)
+    const unread = distiller === active ? 0 : Math.max(0, context - distiller.thread.length)
+    return {
+      prefill,
+      prefillAttend,
+      attend: meter.attend,
+      distil: other.decode,
+      distilAttend: other.attend,
+      distilRead: unread * (other.prefill + other.prefillAttend * (context - unread / 2)),
+      load: options.load,
+      block,
+      blockSize,
+      turnSeconds: seconds,
+      turnTokens: tokens,
+      turnPrompt: meter.appended,
+    }
   }
 
   async #prepare(job: Job, active: Side, messages: readonly TranscriptMessage[]): Promise<void> {
@@ -315,7 +335,15 @@ export class Compressor {
   }
 }
 
-function lambdaOf(engine: AgentEngine): number {
+/** Seconds per token as the meter has them; of a model that has done nothing yet, as those of the other suggest. */
+function costsOf(side: Side, measured: Side): Pick<CostMeter, 'prefill' | 'prefillAttend' | 'decode' | 'attend'> {
+  if (side === measured || side.meter.measured) return side.meter
+  const { weights, attention } = relativeCosts(side.engine.info.config, measured.engine.info.config)
+  const { prefill, prefillAttend, decode, attend } = measured.meter
+  return { prefill: prefill * weights, prefillAttend: prefillAttend * attention, decode: decode * weights, attend: attend * attention }
+}
+
+function pressureOn(engine: AgentEngine): number {
   const { pool, sessionTokens, sched } = engine.stats()
   return memoryPressure({ blocks: pool.total, blockSize: engine.info.blockSize, sessionTokens, lambda: sched.figures['lambda'] })
 }

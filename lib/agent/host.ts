@@ -6,11 +6,12 @@ import type { GenerationResponse } from '../engine/request.js'
 import type { SessionMark } from '../engine/session.js'
 import type { Delta } from '../engine/stream.js'
 import type { Message, SamplingOptions, SessionInput } from '../options.js'
+import type { ModelSize } from '../policy/compress_costs.js'
 import type { SessionActivity } from '../policy/types.js'
 
 /** What agents need of an engine; `Engine` is one. */
 export interface AgentEngine {
-  readonly info: { readonly maxContext: number; readonly blockSize: number }
+  readonly info: { readonly maxContext: number; readonly blockSize: number; readonly config?: ModelSize }
   /** As `engine.session`. */
   session(options?: AgentSessionOptions): AgentSession
   /** As `engine.detokenize`. */

@@ -120,7 +120,7 @@ const scalars = z.object({
 
 const known = [...Object.keys(scalars.shape), 'models', 'tools', 'collab', 'compress', 'sampling', 'prompts', 'markers']
 
-const defaultHistory: HistoryOptions = { ...defaultCompress, rule: 'gate', threshold: 5000, usualTurns: 20, priority: -1, load: 1.5, handover: true }
+const defaultHistory: HistoryOptions = { ...defaultCompress, rule: 'gate', threshold: 5000, usualTurns: 20, priority: -1, load: 1, handover: true }
 
 /** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` */
 export function resolveAgent(options: AgentOptions): ResolvedAgent {

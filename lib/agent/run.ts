@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { publish } from '../diagnostics.js'
 import type { AgentMessage } from '../diagnostics.js'
 import { AgentInferError } from '../errors.js'
-import { CostMeter } from '../policy/compress.js'
+import { CostMeter } from '../policy/compress_costs.js'
 import { interest } from '../policy/observe.js'
 import type { Which } from '../policy/route.js'
 import { Archive } from './archive.js'
@@ -427,15 +427,18 @@ export class Run {
   ): void {
     const { usage, timings, finishReason } = response
     this.#budget.spend(usage.completionTokens)
-    if (purpose === 'turn') {
+    // Of a model that does no turns, distillation is all there is to measure.
+    if (purpose === 'turn' || (purpose === 'distil' && side !== this.#collab.active)) {
       side.meter.add({
         computedTokens: usage.promptTokens - usage.cachedTokens,
         prefillSeconds: timings.prefill / 1000,
         contextTokens: usage.promptTokens,
         decodedTokens: usage.completionTokens,
         decodeSeconds: timings.decode / 1000,
+        knownTokens: purpose === 'turn' && side.last?.thread === side.thread ? side.last.tokens : undefined,
       })
     }
+    if (purpose === 'turn') side.last = { thread: side.thread, tokens: usage.promptTokens + usage.completionTokens }
     this.#emit({
       type: 'usage',
       turn: this.#turn,

@@ -233,9 +233,9 @@ describe('when', () => {
   const gate: Partial<HistoryOptions> = { ...always, rule: 'gate', keepRecent: 1, usualTurns: 40, load: 1, extraTurns: 0 }
 
   test('the gate swaps where KV is scarce and leaves the context alone where it is not', async () => {
-    const scarce = reader({ turns: 12, history: gate, kvTokens: 4000 })
+    const scarce = reader({ turns: 30, history: gate, kvTokens: 4000 })
     expect(phases(await events(scarce.agent.run('Which codes?')))).toContain('swap')
-    const plenty = reader({ turns: 12, history: gate })
+    const plenty = reader({ turns: 30, history: gate })
     expect(phases(await events(plenty.agent.run('Which codes?')))).toEqual([])
   })
 

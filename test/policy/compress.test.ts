@@ -2,16 +2,15 @@ import { describe, expect, test } from 'vitest'
 
 import {
   costGate,
-  CostMeter,
   defaultCompress,
   expectedTurns,
-  memoryPressure,
   memoryTokens,
   paperGate,
   priceAll,
   priceSwap,
 } from '../../dist/esm/policy/compress.js'
 import type { CompressCosts, ContextPiece } from '../../dist/esm/policy/compress.js'
+import { CostMeter, lossPrice, memoryPressure, relativeCosts } from '../../dist/esm/policy/compress_costs.js'
 import { cutText, interest, passages, rankResults } from '../../dist/esm/policy/observe.js'
 
 let seed = 1
@@ -19,14 +18,20 @@ const random = () => (seed = (seed * 1103515245 + 12345) % 2 ** 31) / 2 ** 31
 
 const costs: CompressCosts = {
   prefill: 1e-3,
+  prefillAttend: 0,
   attend: 2e-6,
   distil: 0.02,
+  distilAttend: 0,
+  distilRead: 0,
   load: 1,
   block: 0,
   blockSize: 32,
   turnSeconds: 5,
   turnTokens: 200,
+  turnPrompt: 0,
 }
+/** Everything costs something. */
+const allCosts: CompressCosts = { ...costs, prefillAttend: 3e-7, distilAttend: 1e-6, distilRead: 0.4, load: 1.3, block: 1e-4, turnPrompt: 600 }
 const piece = (tokens: number, compressible = false): ContextPiece => ({ tokens, compressible })
 /** System, question, then turns of a thought and an observation; the last two observations are recent. */
 function conversation(turns: number, observation: number): ContextPiece[] {
@@ -41,7 +46,7 @@ describe('the price of a swap', () => {
       const pieces = Array.from({ length: 3 + Math.floor(random() * 20) }, () => piece(Math.floor(random() * 900), random() < 0.5))
       const from = Math.floor(random() * pieces.length)
       const to = from + 1 + Math.floor(random() * (pieces.length - from))
-      const plan = priceSwap(pieces, from, to, 7, costs, options)
+      const plan = priceSwap(pieces, from, to, 7, allCosts, options)
       const after = [
         ...pieces.slice(0, from),
         ...pieces.slice(from, to).filter((p) => !p.compressible),
@@ -52,8 +57,25 @@ describe('the price of a swap', () => {
       expect(plan.kept).toBe(sum(pieces.slice(0, from)))
       expect(plan.recomputed).toBe(sum(after) - plan.kept)
       expect(plan.saved).toBe(sum(pieces) - sum(after))
-      expect(plan.gain).toBeCloseTo(7 * 200 * plan.saved * 2e-6, 9)
-      expect(plan.cost).toBeCloseTo(plan.recomputed * 1e-3 + plan.memory * 0.02 + 0.05 * 7 * 5, 9)
+      const before = sum(pieces)
+      const distil = 0.4 + plan.memory * (0.02 + 1e-6 * before)
+      const computed = (first: number, count: number) =>
+        Array.from({ length: count }, (_, i) => 1e-3 + 3e-7 * (first + i + 0.5)).reduce((total, seconds) => total + seconds, 0)
+      const recompute = computed(plan.kept, plan.recomputed)
+      const meanwhile = Math.max(1, Math.min(7, Math.ceil((1.3 * (distil + recompute)) / 5)))
+      expect(plan.meanwhile).toBe(meanwhile)
+      const twice = computed(sum(after), meanwhile * 800)
+      const share = before === 0 ? 0 : plan.replaced / before
+      expect(plan.cost).toBeCloseTo(1.3 * (distil + recompute + twice) + 0.05 * share * 7 * 5, 6)
+      const tokenTurn = 200 * 2e-6 + 600 * 3e-7 + (1e-4 / 32) * 5
+      expect(plan.gain).toBeCloseTo(tokenTurn * plan.saved * (7 - meanwhile), 9)
+      // Each turn that passed since a piece was behind the recent ones has cost its tokens, less the memory's.
+      let tokenTurns = 0
+      pieces.forEach((p, i) => {
+        if (!p.compressible || i < from || i >= to) return
+        tokenTurns += p.tokens * pieces.slice(i, to).filter(({ compressible }) => compressible).length
+      })
+      if (plan.replaced > 0) expect(plan.waited).toBeCloseTo((tokenTurn * tokenTurns * plan.saved) / plan.replaced, 9)
     }
   })
 
@@ -67,7 +89,8 @@ describe('the price of a swap', () => {
       const best = Math.max(...plans.filter((plan) => plan.saved >= options.minSaved).map((plan) => plan.gain - plan.cost))
       if (verdict.plan === undefined) expect(best).toBe(-Infinity)
       else expect(verdict.plan.gain - verdict.plan.cost).toBeCloseTo(best, 9)
-      expect(verdict.swap).toBe(verdict.plan !== undefined && best > 0)
+      expect(verdict.swap).toBe(verdict.plan !== undefined && best > 0 && verdict.plan.waited >= verdict.plan.cost)
+      if (verdict.plan !== undefined && !verdict.swap) expect(verdict.reason).toBe(best > 0 ? 'pays later' : 'costs more than it saves')
     }
   })
 
@@ -76,8 +99,42 @@ describe('the price of a swap', () => {
     expect(costGate(pieces, 40, costs).swap).toBe(true)
     expect(costGate(pieces, 1, costs).swap).toBe(false)
     expect(costGate(pieces, 40, { ...costs, attend: 0 })).toMatchObject({ swap: false, reason: 'costs more than it saves' })
+    expect(costGate(conversation(4, 1500), 40, costs)).toMatchObject({ swap: false, reason: 'pays later' })
     expect(costGate(conversation(2, 1500), 40, costs).reason).toBe('nothing to replace')
     expect(costGate(conversation(4, 100), 40, costs).reason).toBe('too little to replace')
+  })
+
+  test('attention of the prompts that are appended counts, and a cheap model to distil', () => {
+    const pieces = conversation(20, 1500)
+    const short = { ...costs, attend: 0, prefillAttend: 4e-7 }
+    expect(costGate(pieces, 30, { ...short, turnPrompt: 0 }).reason).toBe('costs more than it saves')
+    expect(costGate(pieces, 30, { ...short, turnPrompt: 1500 }).swap).toBe(true)
+    expect(costGate(pieces, 30, { ...short, turnPrompt: 1500, distil: 0.2 }).swap).toBe(false)
+  })
+
+  /** A run whose rule is asked after each turn: what all of it costs in the gate's own terms. */
+  function wholeRun(due: (waited: number, cost: number) => boolean): number {
+    let seconds = 0
+    let total = [piece(400), piece(50)]
+    for (let turn = 1; turn <= 60; ++turn) {
+      total.push(piece(100), piece(1200))
+      const recent = total.length - 4
+      const seen = total.map((p, i) => (p.tokens === 1200 && i < recent ? piece(1200, true) : p))
+      const context = seen.reduce((sum, { tokens }) => sum + tokens, 0)
+      seconds += 200 * context * 2e-6
+      const { plan, reason } = costGate(seen, 60 - turn, costs, { ...defaultCompress, extraTurns: 0 })
+      if (plan === undefined || reason === 'costs more than it saves' || !due(plan.waited, plan.cost)) continue
+      seconds += plan.cost
+      const kept = seen.filter(({ compressible }, i) => !(compressible && i >= plan.from && i < plan.to))
+      total = [...kept.slice(0, -4), piece(plan.memory), ...kept.slice(-4)]
+    }
+    return seconds
+  }
+
+  test('waiting until what gathered has cost as much as a swap is cheaper than to swap whenever it pays, or eight times as late', () => {
+    const ours = wholeRun((waited, cost) => waited >= cost)
+    for (const other of [0, 0.1, 8]) expect(ours, `${other}`).toBeLessThan(wholeRun((waited, cost) => waited >= other * cost))
+    expect(ours).toBeLessThan(wholeRun(() => false))
   })
 
   test('pressure on memory alone makes a swap pay', () => {
@@ -126,7 +183,33 @@ describe('the meter', () => {
       })
     }
     expect(meter.attend).toBeCloseTo(3e-7, 9)
+    expect(meter.decode).toBeCloseTo(0.01, 9)
     expect(meter.prefill).toBeCloseTo(2.5e-3, 9)
+    expect(meter.prefillAttend).toBe(0)
+  })
+
+  test('finds what each token before a prompt adds to it, by the middle of what was computed', () => {
+    const meter = new CostMeter()
+    for (let i = 0; i < 30; ++i) {
+      const [context, computed] = [800 + 500 * i, i % 3 === 0 ? 500 : 200]
+      const seconds = Array.from({ length: computed }, (_, k) => 2e-4 + 6e-8 * (context - computed + k + 0.5)).reduce((sum, s) => sum + s, 0)
+      meter.add({ contextTokens: context, computedTokens: computed, prefillSeconds: seconds, decodedTokens: 0, decodeSeconds: 0 })
+    }
+    expect(meter.prefill).toBeCloseTo(2e-4, 9)
+    expect(meter.prefillAttend).toBeCloseTo(6e-8, 12)
+    expect(meter.measured).toBe(false)
+  })
+
+  test('counts what turns append, and which share of what a session had was gone', () => {
+    const meter = new CostMeter()
+    const turn = { prefillSeconds: 1, decodedTokens: 0, decodeSeconds: 0 }
+    for (let i = 0; i < 100; ++i) meter.add({ ...turn, contextTokens: 1300, computedTokens: 300, knownTokens: 1000 })
+    expect([meter.appended, meter.loss]).toEqual([300, 0])
+    for (let i = 0; i < 100; ++i) meter.add({ ...turn, contextTokens: 1400, computedTokens: 650, knownTokens: 1000 })
+    expect(meter.appended).toBeCloseTo(400, 0)
+    expect(meter.loss).toBeCloseTo(0.25, 2)
+    meter.add({ ...turn, contextTokens: 5000, computedTokens: 5000 })
+    expect(meter.loss).toBeCloseTo(0.25, 2)
   })
 
   test('times that only scatter have next to no slope, whatever a fit through them says', () => {
@@ -144,7 +227,7 @@ describe('the meter', () => {
 
   test('one context length, or none, has no slope', () => {
     const meter = new CostMeter()
-    expect([meter.attend, meter.prefill, meter.decode, meter.turnSeconds]).toEqual([0, 0, 0, 0])
+    expect([meter.attend, meter.prefill, meter.prefillAttend, meter.decode, meter.appended, meter.loss]).toEqual([0, 0, 0, 0, 0, 0])
     for (let i = 0; i < 5; ++i) {
       meter.add({ computedTokens: 0, prefillSeconds: 0, contextTokens: 900, decodedTokens: 10, decodeSeconds: 0.1 + i * 0.01 })
     }
@@ -222,6 +305,25 @@ describe('the pressure on KV memory', () => {
     expect(pool(0.1, 0.7)).toBe(0.7)
     expect(pool(0.8, 0.2)).toBeCloseTo(0.5)
     expect(pool(0.1, 3)).toBe(1)
+  })
+})
+
+describe('what is not measured', () => {
+  test('KV that was never lost is reckoned with at a tenth of the pressure, more as it was', () => {
+    expect(lossPrice(0, 0.9)).toBe(0)
+    expect(lossPrice(1, 0)).toBeCloseTo(0.1)
+    expect(lossPrice(0.5, 0.6)).toBeCloseTo(0.3)
+    expect(lossPrice(1, 7)).toBe(1)
+  })
+
+  test('a model costs by its matrices and its heads', () => {
+    const small = { layers: 2, hiddenSize: 64, heads: 4, kvHeads: 2, headDim: 16, intermediateSize: 128 }
+    const large = { layers: 8, hiddenSize: 256, heads: 8, kvHeads: 4, headDim: 32, intermediateSize: 1024 }
+    const { weights, attention } = relativeCosts(small, large)
+    expect(weights).toBeCloseTo((2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 128)) / (8 * (256 * 256 * 2 + 256 * 128 * 2 + 3 * 256 * 1024)))
+    expect(attention).toBeCloseTo((2 * 4 * 16) / (8 * 8 * 32))
+    expect(relativeCosts(small, small)).toEqual({ weights: 1, attention: 1 })
+    expect(relativeCosts(undefined, large)).toEqual({ weights: 1, attention: 1 })
   })
 })
 
