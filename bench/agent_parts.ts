@@ -45,7 +45,7 @@ export async function parts(report: Report, traces: (round: number) => readonly 
   for (let round = 0; round < setting.rounds; ++round) {
     const all = traces(round)
     for (let at = 0; at < variants.length; ++at) {
-      const index = (at + round) % variants.length
+      const index = (at + setting.seed + round) % variants.length
       const variant = variants[index]!
       report.progress(`${variant.name}, round ${round + 1}`)
       const { seconds, runs } = await measure(variant, all, setting)

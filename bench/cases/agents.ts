@@ -25,11 +25,11 @@ export const options = {
   turns: { type: 'string', default: '16' },
   /** Of compression and parts: agents at once, turns of their traces, words of a page and of a thought. */
   agents: { type: 'string', default: '2' },
-  long: { type: 'string', default: '28' },
+  long: { type: 'string', default: '20' },
   page: { type: 'string', default: '100' },
   thought: { type: 'string', default: '12' },
   /** Of recorded traces: questions that make one. */
-  questions: { type: 'string', default: '12' },
+  questions: { type: 'string', default: '3' },
   threads: { type: 'string', default: '2' },
   /** The large model; a folder, or a shape with random weights. */
   model: { type: 'string', default: '20m' },
@@ -37,6 +37,10 @@ export const options = {
   device: { type: 'string', default: 'cpu' },
   /** Milliseconds a tool takes. */
   latency: { type: 'string', default: '150' },
+  /** plenty, scarce, or both. */
+  room: { type: 'string', default: 'both' },
+  /** Of generated and recorded traces. */
+  seed: { type: 'string', default: '0' },
   /** A saved run (RunRecord as JSON) in place of those that are recorded on the spot. */
   trace: { type: 'string' },
   /** overhead, switch, route, filter, parts, compress or recorded. */
@@ -180,16 +184,17 @@ export async function run(report: Report, values: Record<string, string | boolea
     await engines.small.close()
     await engines.large.close()
   }
-  const agents = number('agents')
+  const [agents, seed] = [number('agents'), number('seed')]
   const shape = { page: number('page'), thought: number('thought') }
-  const long = (round: number): Trace[] => Array.from({ length: agents }, (_, index) => madeTrace(number('long'), 5000 + 100 * round + index, shape))
-  const setting = { open, rounds, latency }
+  const long = (round: number): Trace[] => Array.from({ length: agents }, (_, index) => madeTrace(number('long'), 5000 + 1000 * seed + 100 * round + index, shape))
+  const setting = { open, rounds, latency, seed }
+  const rooms = (['plenty', 'scarce'] as const).filter((one) => values['room'] === 'both' || values['room'] === one)
   if (wanted('parts')) await parts(report, long, setting)
-  if (wanted('compress')) await compression(report, 'long traces', long, { ...setting, rooms: ['plenty', 'scarce'] })
+  if (wanted('compress')) await compression(report, 'long traces', long, { ...setting, rooms })
   if (!wanted('recorded')) return
   const recorded =
     typeof trace === 'string'
       ? Array.from({ length: agents }, () => recordedTrace(trace))
-      : await recordTraces(agents, number('questions'), 17, (text) => report.progress(text))
-  await compression(report, 'recorded runs', () => recorded, { ...setting, rooms: ['plenty', 'scarce'] })
+      : await recordTraces(agents, number('questions'), 17 + seed, (text) => report.progress(text))
+  await compression(report, 'recorded runs', () => recorded, { ...setting, rooms })
 }
