@@ -6,7 +6,7 @@
  */
 import { costGate, expectedTurns, memoryTokens, paperGate, priceAll } from '../policy/compress.js'
 import type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPlan } from '../policy/compress.js'
-import { lossPrice, memoryPressure, relativeCosts } from '../policy/compress_costs.js'
+import { memoryPressure, relativeCosts } from '../policy/compress_costs.js'
 import type { CostMeter } from '../policy/compress_costs.js'
 import { handoverGate } from '../policy/handover.js'
 import type { Which } from '../policy/route.js'
@@ -42,7 +42,10 @@ export interface HistoryOptions extends CompressOptions {
   readonly load: number
   /** Whether a model that takes over may leave out old observations that it has not read yet, when that pays (policy/handover.ts). */
   readonly handover: boolean
-  /** Shadow price of KV memory: the share of a token's prefill that holding it through a turn costs, 0..1; default: see `lossPrice`. */
+  /**
+   * Shadow price of KV memory: the share of a token's prefill that holding it through a turn costs, 0..1; default: how short memory is, by
+   * the KV lost when it was.
+   */
   readonly lambda?: (() => number) | undefined
 }
 
@@ -113,9 +116,11 @@ export class Compressor {
     // A context that is being prepared has what its side had when that began.
     if (this.#job !== undefined || !options.handover || side === distiller || side.engine === from.engine) return
     const unread = unreadOf(side, from, transcript, options.keepRecent)
-    const costs = this.#costs(side)
+    // What it never reads takes no blocks from anybody: where memory is short, all of them count.
+    const costs = this.#costs(side, 1)
     // Where it has computed nothing yet: the other one, which is the small model or as dear.
-    const prefill = costs.prefill === 0 ? from.meter.prefill : costs.prefill
+    const known = costs.prefill === 0 ? from.meter : side.meter
+    const prefill = known.prefill + known.prefillAttend * (from.thread.length / 2)
     const verdict = handoverGate(unread, this.#remaining(), { ...costs, prefill }, options)
     if (!verdict.omit) return
     const gone = unread.flatMap(({ compressible, steps }) => (compressible ? steps.filter((step) => step.kind === 'observation') : []))
@@ -179,13 +184,14 @@ export class Compressor {
     return expectedTurns(turn, this.#host.options.usualTurns, turn + this.#host.turnsLeft())
   }
 
-  #costs(active: Side): CompressCosts {
+  /** `loss`: the share of a context that is lost in a turn where memory is short. */
+  #costs(active: Side, loss = active.meter.loss): CompressCosts {
     const { options, distiller } = this.#host
     const { engine, meter } = active
     const { seconds, tokens } = this.#host.averages()
     const { blockSize } = engine.info
     const context = active.thread.length
-    const lambda = options.lambda?.() ?? lossPrice(pressureOn(engine), meter.loss)
+    const lambda = options.lambda?.() ?? pressureOn(engine) * loss
     const { prefill, prefillAttend } = meter
     // Who holds a block through a turn makes others compute a block's tokens again, in the middle of a context, with probability λ.
     const block = seconds === 0 ? 0 : (lambda * blockSize * (prefill + prefillAttend * (context / 2))) / seconds
@@ -343,7 +349,8 @@ function costsOf(side: Side, measured: Side): Pick<CostMeter, 'prefill' | 'prefi
   return { prefill: prefill * weights, prefillAttend: prefillAttend * attention, decode: decode * weights, attend: attend * attention }
 }
 
-function pressureOn(engine: AgentEngine): number {
+/** How short its KV memory is, 0..1. */
+export function pressureOn(engine: AgentEngine): number {
   const { pool, sessionTokens, sched } = engine.stats()
   return memoryPressure({ blocks: pool.total, blockSize: engine.info.blockSize, sessionTokens, lambda: sched.figures['lambda'] })
 }

@@ -11,7 +11,7 @@ import { Archive } from './archive.js'
 import { Budget } from './budget.js'
 import { Collab } from './collab.js'
 import type { CollabRecord } from './collab.js'
-import { Compressor } from './compressor.js'
+import { Compressor, pressureOn } from './compressor.js'
 import type { Side } from './compressor.js'
 import { EventQueue } from './events.js'
 import type { AgentEvent, EndReason, UsageEvent, UsagePurpose } from './events.js'
@@ -436,6 +436,7 @@ export class Run {
         decodedTokens: usage.completionTokens,
         decodeSeconds: timings.decode / 1000,
         knownTokens: purpose === 'turn' && side.last?.thread === side.thread ? side.last.tokens : undefined,
+        pressure: this.#compressor === undefined ? 0 : pressureOn(side.engine),
       })
     }
     if (purpose === 'turn') side.last = { thread: side.thread, tokens: usage.promptTokens + usage.completionTokens }

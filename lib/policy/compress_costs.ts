@@ -29,7 +29,12 @@ export interface TurnMeasure {
   readonly decodeSeconds: number
   /** Of the prompt: what the same session had before, where it did. */
   readonly knownTokens?: number | undefined
+  /** On KV memory, 0..1, see `memoryPressure`. */
+  readonly pressure?: number | undefined
 }
+
+/** The share of KV that is assumed to be lost where memory is short, as if so many turns had shown it. */
+const assumed = { loss: 0.1, turns: 2 }
 
 /** What was measured fades by these factors with each further measure: slopes need contexts of many lengths. */
 const fade = 0.9
@@ -44,9 +49,9 @@ export class CostMeter {
   readonly #prefill = new Line()
   readonly #decode = new Line()
   #appended = { tokens: 0, weight: 0 }
-  #lost = { tokens: 0, of: 0 }
+  #lost = { shares: 0, weight: 0 }
 
-  add({ contextTokens, computedTokens, prefillSeconds, decodedTokens, decodeSeconds, knownTokens }: TurnMeasure): void {
+  add({ contextTokens, computedTokens, prefillSeconds, decodedTokens, decodeSeconds, knownTokens, pressure = 0 }: TurnMeasure): void {
     // The middle of what was computed stands for all of it: attention grows evenly.
     if (computedTokens > 0) this.#prefill.add(contextTokens - computedTokens / 2, prefillSeconds / computedTokens, computedTokens)
     if (decodedTokens >= 2) this.#decode.add(contextTokens, decodeSeconds / decodedTokens, decodedTokens)
@@ -56,7 +61,11 @@ export class CostMeter {
       tokens: this.#appended.tokens * fade + Math.max(0, contextTokens - knownTokens),
       weight: this.#appended.weight * fade + 1,
     }
-    this.#lost = { tokens: this.#lost.tokens * fade + Math.max(0, knownTokens - cached), of: this.#lost.of * fade + knownTokens }
+    // What was not lost while there was room for all says nothing.
+    this.#lost = {
+      shares: this.#lost.shares * fade + (pressure * Math.max(0, knownTokens - cached)) / Math.max(1, knownTokens),
+      weight: this.#lost.weight * fade + pressure,
+    }
   }
 
   /** Seconds per prompt token at the beginning of a context, and per token before it. */
@@ -82,9 +91,10 @@ export class CostMeter {
     return this.#appended.weight === 0 ? 0 : this.#appended.tokens / this.#appended.weight
   }
 
-  /** Of what sessions had before: the share whose KV was gone when it was wanted, 0..1. */
+  /** Of what a session had before: the share whose KV is gone when it is wanted, where memory is short, 0..1. */
   get loss(): number {
-    return this.#lost.of === 0 ? 0 : this.#lost.tokens / this.#lost.of
+    const { shares, weight } = this.#lost
+    return (shares + assumed.loss * assumed.turns) / (weight + assumed.turns)
   }
 
   /** Whether anything was decoded. */
@@ -149,13 +159,4 @@ export function memoryPressure(pool: {
   const { blocks, blockSize, sessionTokens, lambda = 0 } = pool
   const filled = blocks <= 0 ? 0 : sessionTokens / (blocks * blockSize)
   return Math.min(1, Math.max(lambda, 1 / (1 + Math.exp(-15 * (filled - 0.8)))))
-}
-
-/**
- * What a token held through a turn costs others, as the share of a token's prefill: how likely memory is short, times the share of KV that
- * is lost where it is. `loss` as measured; it says nothing before memory was short for the first time, so a tenth is assumed then, which
- * is what the engine's own scheduler loses in twice as many sessions as there is room for.
- */
-export function lossPrice(pressure: number, loss: number): number {
-  return pressure * Math.max(0.1, Math.min(1, loss))
 }

@@ -232,9 +232,16 @@ describe('under every interleaving', () => {
 describe('when', () => {
   const gate: Partial<HistoryOptions> = { ...always, rule: 'gate', keepRecent: 1, usualTurns: 40, load: 1, extraTurns: 0 }
 
-  test('the gate swaps where KV is scarce and leaves the context alone where it is not', async () => {
-    const scarce = reader({ turns: 30, history: gate, kvTokens: 4000 })
+  test('the gate swaps where scarce KV is lost and leaves the context alone where it is not', async () => {
+    // Whoever has a turn finds that others' KV took the place of its own.
+    const pause = (what: string): Promise<void> => {
+      if (what === 'turn') scarce.engine.forget()
+      return Promise.resolve()
+    }
+    const scarce = reader({ turns: 30, history: gate, kvTokens: 4000, pause })
     expect(phases(await events(scarce.agent.run('Which codes?')))).toContain('swap')
+    const enough = reader({ turns: 30, history: gate, kvTokens: 4000 })
+    expect(phases(await events(enough.agent.run('Which codes?')))).toEqual([])
     const plenty = reader({ turns: 30, history: gate })
     expect(phases(await events(plenty.agent.run('Which codes?')))).toEqual([])
   })
