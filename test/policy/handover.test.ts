@@ -4,7 +4,7 @@ import { defaultCompress } from '../../dist/esm/policy/compress.js'
 import type { CompressCosts, ContextPiece } from '../../dist/esm/policy/compress.js'
 import { handoverGate } from '../../dist/esm/policy/handover.js'
 
-const costs: CompressCosts = { prefill: 0.001, attend: 0, distil: 1, load: 1, block: 0, blockSize: 16, turnSeconds: 2, turnTokens: 50 }
+const costs: CompressCosts = { prefill: 0.001, attend: 0, distil: 1, load: 1, block: 0, blockSize: 16, turnSeconds: 2, turnTokens: 50, turnPrompt: 0, prefillAttend: 0, distilAttend: 0, distilRead: 0 }
 const options = { ...defaultCompress, memoryMin: 50 }
 
 function pieces(...tokens: readonly number[]): ContextPiece[] {
