@@ -73,5 +73,6 @@ export { namedMarkers, openPanguMarkers, parseOutput } from './text/output_parse
 export type { OutputMarkers, OutputPart } from './text/output_parser.js'
 export type { MalformedCall, ParsedCall, ToolCallText } from './text/tool_calls.js'
 export type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPlan } from './policy/compress.js'
+export type { ModelSize } from './policy/compress_costs.js'
 export type { RankOptions, SearchResult } from './policy/observe.js'
 export type { CollabOptions, CustomRoute, RouteDecision, RouteName, RouteReason, Router, StepSignals, StuckSensor, Which, WrittenSignals } from './policy/route.js'
