@@ -1,7 +1,9 @@
 /**
  * How many tokens of each sequence's draft to verify in a step. All draft tokens of the batch compete by their chance to survive; as
- * many are admitted as make (expected emitted tokens) / (step time) largest. No draft is always one of the choices, so the expected
- * rate is never below plain decoding, and there is no threshold to tune.
+ * many are admitted as make (expected emitted tokens) - (what a second is worth) * (step time) largest. A second is worth what drafting
+ * emits per second in the long run: that choice makes the rate over all steps largest, where the best rate of each step by itself would
+ * cut good drafts short and let poor ones in. No draft is always one of the choices, so the expected rate is never below plain decoding,
+ * and there is no threshold to tune.
  *
  * This is the pure half of AgentSAM, and the same function, bit for bit, as native/draft/admission.cc, which runs on the engine's thread
  * within the step, where drafts are known (test/fixtures/speculate_cases.json holds both to it). It is here to read, and to simulate
@@ -27,6 +29,11 @@ export interface SpeculationLoad {
   readonly fixedSeconds: number
   /** Rows that drafts may take, padding included. */
   readonly room: number
+  /**
+   * Tokens a second that a second is worth; less than plain decoding emits counts as that. Absent or 0: unknown, as if all steps were
+   * like this one, i.e. the best rate of this step.
+   */
+  readonly worth?: number
 }
 
 /** What the backend can run. */
@@ -99,19 +106,28 @@ function listGroups({ survivals, rowSeconds }: SpeculationSnapshot, steps: reado
   return groups.toSorted((a, b) => b.density - a.density || a.draft - b.draft || a.end - b.end)
 }
 
+/** What makes one choice better than another. */
+function scoreOf({ yield: plainYield, worth = 0 }: SpeculationLoad, plainSeconds: number): (emitted: number, seconds: number) => number {
+  if (worth <= 0) return (emitted, seconds) => emitted / seconds
+  const least = Math.max(worth, plainYield / plainSeconds)
+  return (emitted, seconds) => emitted - least * seconds
+}
+
 function chooseUniform({ survivals, rowSeconds, load, curve }: SpeculationSnapshot, steps: readonly number[]): number[] {
   let lengths = survivals.map(() => 0)
   let rowsSeconds = 0
   for (let i = 0; i < survivals.length; i++) rowsSeconds += rowSeconds?.[i] ?? 0
-  let best = load.yield / (load.fixedSeconds + costAt(curve, load.tokens))
+  const plain = load.fixedSeconds + costAt(curve, load.tokens)
+  const score = scoreOf(load, plain)
+  let best = score(load.yield, plain)
   for (const step of steps) {
     const rows = step * survivals.length
     if (rows > load.room) break
     let emitted = load.yield
     for (const survival of survivals) for (let i = 0; i < Math.min(survival.length, step); i++) emitted += survival[i]!
-    const rate = emitted / (load.fixedSeconds + rowsSeconds * step + costAt(curve, load.tokens + rows))
-    if (!(rate > best)) continue
-    best = rate
+    const reached = score(emitted, load.fixedSeconds + rowsSeconds * step + costAt(curve, load.tokens + rows))
+    if (!(reached > best)) continue
+    best = reached
     lengths = survivals.map((survival) => Math.min(step, survival.length))
   }
   return lengths
@@ -124,7 +140,9 @@ export const speculate: Speculate = (snapshot) => {
   if (shapes.uniform) return chooseUniform(snapshot, steps)
   const groups = listGroups(snapshot, steps)
   let emitted = load.yield
-  let best = load.yield / (load.fixedSeconds + costAt(curve, load.tokens))
+  const plain = load.fixedSeconds + costAt(curve, load.tokens)
+  const score = scoreOf(load, plain)
+  let best = score(load.yield, plain)
   let context = 0
   let rows = 0
   let taken = 0
@@ -133,9 +151,9 @@ export const speculate: Speculate = (snapshot) => {
     emitted += group.gain
     rows += group.rows
     context += group.seconds
-    const rate = emitted / (load.fixedSeconds + context + costAt(curve, load.tokens + rows))
-    if (!(rate > best)) continue
-    best = rate
+    const reached = score(emitted, load.fixedSeconds + context + costAt(curve, load.tokens + rows))
+    if (!(reached > best)) continue
+    best = reached
     taken = i + 1
   }
   const lengths = survivals.map(() => 0)

@@ -8,20 +8,23 @@ namespace agentinfer {
 
 namespace {
 
-// What is believed before anything was seen, for the request's own text: rises with the match, i.e. also
-// along the draft, since an accepted token makes the match longer.
-constexpr std::array<double, MatchClass::kBuckets> kOwnPrior{0.15, 0.30, 0.45, 0.55, 0.65,
-                                                             0.72, 0.80, 0.85, 0.90, 0.94};
+// What is believed before anything was seen: rises with the match, and along the draft, since an accepted
+// token makes the match longer.
+constexpr std::array<double, MatchClass::kBuckets> kPrior{0.03, 0.10, 0.15, 0.25, 0.45, 0.65, 0.80,
+                                                          0.75, 0.80, 0.85, 0.88, 0.90, 0.92};
+constexpr double kLaterPrior = 0.85;
 constexpr std::array<double, kSourceKinds> kKindPrior{1.0, 0.97, 0.97, 0.9, 0.9};
-constexpr std::array<double, 3> kEvidencePrior{1.0, 1.03, 0.75};
-constexpr std::array<uint32_t, MatchClass::kBuckets> kShortest{1, 2, 3, 4, 5, 7, 9, 13, 17, 33};
+constexpr std::array<double, kEvidences> kEvidencePrior{1.0, 1.03, 1.05, 0.85, 0.5, 0.2};
+constexpr std::array<double, kVoices> kVoicePrior{1.1, 1.0, 0.5};
+constexpr std::array<double, 6> kBits{-3, 0, 1.5, 3, 5, 8};
+constexpr std::array<uint32_t, 6> kLengths{5, 7, 9, 13, 17, 33};
 
-double prior_of(size_t index, int position) {
-  const size_t evidence = index % 3, bucket = index / 3 % MatchClass::kBuckets,
-               kind = index / 3 / MatchClass::kBuckets;
-  const int reached = MatchClass::bucket_of(kShortest[bucket] + static_cast<uint32_t>(position));
-  const double prior = kOwnPrior[static_cast<size_t>(reached)] * kKindPrior[kind];
-  return std::min(prior * (position == 0 ? kEvidencePrior[evidence] : 1.0), 0.97);
+double prior_of(const MatchClass& match, int position, Evidence evidence) {
+  const double prior = position == 0 ? kPrior[match.bucket] * kVoicePrior[static_cast<size_t>(match.voice)]
+                                     : std::max(kLaterPrior, kPrior[match.bucket]);
+  return std::min(
+      prior * kKindPrior[static_cast<size_t>(match.kind)] * kEvidencePrior[static_cast<size_t>(evidence)],
+      0.97);
 }
 
 }  // namespace
@@ -32,53 +35,73 @@ std::string_view source_kind_name(SourceKind kind) {
   return kNames[static_cast<size_t>(kind)];
 }
 
-int MatchClass::bucket_of(uint32_t match_length) {
+Evidence evidence_of(uint32_t count, uint32_t of_it) {
+  if (count <= 1) return Evidence::kSingle;
+  if (of_it >= count) return count == 2 ? Evidence::kTwice : Evidence::kUnanimous;
+  const double share = static_cast<double>(of_it) / static_cast<double>(count);
+  return share >= 0.6 ? Evidence::kMostly : share >= 0.25 ? Evidence::kPartly : Evidence::kRarely;
+}
+
+int MatchClass::bucket_of(uint32_t match_length, double bits) {
   int bucket = 0;
-  while (bucket + 1 < kBuckets && match_length >= kShortest[static_cast<size_t>(bucket) + 1]) ++bucket;
+  if (match_length <= kByBits) {
+    for (const double least : kBits) bucket += bits >= least;
+    return bucket;
+  }
+  bucket = static_cast<int>(kBits.size());
+  for (const uint32_t least : kLengths) bucket += match_length >= least;
   return bucket;
 }
 
-AcceptanceTable::AcceptanceTable() : counts_(MatchClass::kCount), expected_(MatchClass::kCount) {
-  for (size_t index = 0; index < counts_.size(); ++index) {
-    for (int position = 0; position < kMaxDraftTokens; ++position) {
-      const double prior = prior_of(index, position);
-      counts_[index][static_cast<size_t>(position)] = {static_cast<float>(prior * kPriorWeight),
-                                                       static_cast<float>((1 - prior) * kPriorWeight)};
-    }
-    sum_up(index);
-  }
+AcceptanceTable::AcceptanceTable() : rows_(MatchClass::kCount), all_{} {}
+
+int AcceptanceTable::slot_of(const MatchClass& match, int position) {
+  return position == 0 ? static_cast<int>(match.voice) : position + kVoices - 1;
 }
 
-void AcceptanceTable::record(const MatchClass& match, int position, bool accepted) {
-  const auto index = static_cast<size_t>(match.index());
-  Beta& beta = counts_[index][static_cast<size_t>(position)];
+int AcceptanceTable::stretch_of(int slot) {
+  const int position = slot - kVoices + 1;
+  return slot <= kVoices ? slot : kVoices + (position < 4 ? 1 : position < 8 ? 2 : 3);
+}
+
+void AcceptanceTable::Beta::add(bool right) {
   constexpr auto kCap = static_cast<float>(kMemory);
-  const float total = beta.accepted + beta.rejected;
+  const float total = accepted + rejected;
   if (total + 1 > kCap) {
     const float fade = (kCap - 1) / total;
-    beta.accepted *= fade;
-    beta.rejected *= fade;
+    accepted *= fade;
+    rejected *= fade;
   }
-  (accepted ? beta.accepted : beta.rejected) += 1;
-  sum_up(index);
+  (right ? accepted : rejected) += 1;
 }
 
-double AcceptanceTable::acceptance(const MatchClass& match, int position) const {
-  return counts_[static_cast<size_t>(match.index())][static_cast<size_t>(position)].mean();
+void AcceptanceTable::record(const MatchClass& match, int position, Evidence evidence, bool accepted,
+                             bool for_all) {
+  const auto at = static_cast<size_t>(evidence);
+  const int slot = slot_of(match, position);
+  rows_[static_cast<size_t>(match.index())].at[static_cast<size_t>(slot)][at].add(accepted);
+  if (for_all) all_[match.bucket][static_cast<size_t>(stretch_of(slot))][at].add(accepted);
 }
 
-void AcceptanceTable::survival(const MatchClass& match, std::span<double> out) const {
-  const auto& counts = counts_[static_cast<size_t>(match.index())];
+double AcceptanceTable::acceptance(const MatchClass& match, int position, Evidence evidence) const {
+  const auto at = static_cast<size_t>(evidence);
+  const int slot = slot_of(match, position);
+  const Beta& all = all_[match.bucket][static_cast<size_t>(stretch_of(slot))][at];
+  return rows_[static_cast<size_t>(match.index())].at[static_cast<size_t>(slot)][at].mean(
+      all.mean(prior_of(match, position, evidence)));
+}
+
+void AcceptanceTable::survival(const MatchClass& match, std::span<const Evidence> evidence,
+                               std::span<double> out) const {
   double product = 1;
-  for (size_t i = 0; i < out.size(); ++i) out[i] = product *= counts[i].mean();
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = product *= acceptance(match, static_cast<int>(i), evidence[i]);
 }
 
-void AcceptanceTable::sum_up(size_t index) {
+double AcceptanceTable::expected(const MatchClass& match, Evidence evidence, int length) const {
   double product = 1, sum = 0;
-  for (size_t i = 0; i < kMaxDraftTokens; ++i) {
-    product *= counts_[index][i].mean();
-    expected_[index][i + 1] = sum += product;
-  }
+  for (int i = 0; i < length; ++i) sum += product *= acceptance(match, i, evidence);
+  return sum;
 }
 
 }  // namespace agentinfer

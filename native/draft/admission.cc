@@ -7,6 +7,23 @@
 
 namespace agentinfer {
 
+namespace {
+
+// What makes one choice better than another.
+class Score {
+ public:
+  explicit Score(const StepLoad& load, double plain_seconds)
+      : worth_(load.worth > 0 ? std::max(load.worth, load.yield / plain_seconds) : 0) {}
+  double operator()(double emitted, double seconds) const {
+    return worth_ > 0 ? emitted - worth_ * seconds : emitted / seconds;
+  }
+
+ private:
+  double worth_;
+};
+
+}  // namespace
+
 Admission::Admission(AdmissionOptions options) : options_(std::move(options)), steps_(options_.lengths) {
   int previous = 0;
   for (const int length : steps_) {
@@ -54,17 +71,18 @@ void Admission::choose(std::span<const Offer> offers, const StepLoad& load, std:
   std::fill(lengths.begin(), lengths.end(), 0);
   if (options_.uniform) return choose_uniform(offers, load, curve, lengths);
   list_groups(offers);
-  double emitted = load.yield, best = load.yield / (load.fixed_seconds + cost_at(curve, load.tokens));
-  double context = 0;
+  const double plain = load.fixed_seconds + cost_at(curve, load.tokens);
+  const Score score(load, plain);
+  double emitted = load.yield, best = score(emitted, plain), context = 0;
   int rows = 0;
   size_t taken = 0;
   for (size_t i = 0; i < groups_.size() && rows + groups_[i].tokens <= load.room; ++i) {
     emitted += groups_[i].gain;
     rows += groups_[i].tokens;
     context += groups_[i].seconds;
-    const double rate = emitted / (load.fixed_seconds + context + cost_at(curve, load.tokens + rows));
-    if (!(rate > best)) continue;
-    best = rate;
+    const double reached = score(emitted, load.fixed_seconds + context + cost_at(curve, load.tokens + rows));
+    if (!(reached > best)) continue;
+    best = reached;
     taken = i + 1;
   }
   for (size_t i = 0; i < taken; ++i) lengths[static_cast<size_t>(groups_[i].offer)] = groups_[i].end;
@@ -72,8 +90,9 @@ void Admission::choose(std::span<const Offer> offers, const StepLoad& load, std:
 
 void Admission::choose_uniform(std::span<const Offer> offers, const StepLoad& load,
                                std::span<const CostPoint> curve, std::span<int> lengths) const {
-  double best = load.yield / (load.fixed_seconds + cost_at(curve, load.tokens));
-  double row_seconds = 0;
+  const double plain = load.fixed_seconds + cost_at(curve, load.tokens);
+  const Score score(load, plain);
+  double best = score(load.yield, plain), row_seconds = 0;
   for (const Offer& offer : offers) row_seconds += offer.row_seconds;
   for (const int step : steps_) {
     const int rows = step * static_cast<int>(offers.size());
@@ -82,10 +101,10 @@ void Admission::choose_uniform(std::span<const Offer> offers, const StepLoad& lo
     for (const Offer& offer : offers)
       for (size_t i = 0; i < std::min(offer.survival.size(), static_cast<size_t>(step)); ++i)
         emitted += offer.survival[i];
-    const double rate =
-        emitted / (load.fixed_seconds + row_seconds * step + cost_at(curve, load.tokens + rows));
-    if (!(rate > best)) continue;
-    best = rate;
+    const double reached =
+        score(emitted, load.fixed_seconds + row_seconds * step + cost_at(curve, load.tokens + rows));
+    if (!(reached > best)) continue;
+    best = reached;
     for (size_t i = 0; i < offers.size(); ++i)
       lengths[i] = std::min(step, static_cast<int>(offers[i].survival.size()));
   }

@@ -1,9 +1,11 @@
 #pragma once
 // How many tokens of each sequence's draft to verify in this step. All draft tokens of the batch compete by
-// their chance to survive; as many are admitted as make (expected emitted tokens) / (step time) largest. No
-// draft is always one of the choices, so the expected rate is never below plain decoding, and there is no
-// threshold to tune. (The rule of vLLM's adaptive verification; paper section on AgentSAM has thresholds
-// instead.)
+// their chance to survive; as many are admitted as make (expected emitted tokens) - (what a second is worth)
+// * (step time) largest. A second is worth what drafting emits per second in the long run: that choice makes
+// the rate over all steps largest, where the best rate of each step by itself would cut good drafts short and
+// let poor ones in. No draft is always one of the choices, so the expected rate is never below plain
+// decoding, and there is no threshold to tune. (vLLM's adaptive verification takes each step by itself; the
+// paper's section on AgentSAM has thresholds instead.)
 //
 // A pure function: the same inputs give the same lengths, bit for bit as lib/policy/speculate.ts, which users
 // can replace. test/fixtures/speculate_cases.json holds both to it.
@@ -38,6 +40,9 @@ struct StepLoad {
   // is not to count, such as the rows of a prefill. > -(time of the rows).
   double fixed_seconds = 0;
   int room = 0;  // rows that drafts may take, padding included
+  // Tokens a second that a second is worth; less than plain decoding emits counts as that. 0: unknown, as if
+  // all steps were like this one, i.e. the best rate of this step.
+  double worth = 0;
 };
 
 class Admission {

@@ -9,7 +9,8 @@ namespace {
 
 // Between proposals whose expected gains are about equal, the nearer kind of source is taken.
 constexpr double kKindStep = 0.01;
-constexpr double kMostCertain = 0.995;
+constexpr double kMostCertain = 0.97;
+constexpr double kLongRun = 256;  // steps
 
 }  // namespace
 
@@ -21,13 +22,13 @@ void Drafter::propose(SourceSet& sources, int limit, Draft& draft) {
   draft.expected = 0;
   if (limit <= 0) return;
   const std::span<const Proposal> proposals =
-      sources.look(std::min(limit, kMaxDraftTokens), options_.own_min_match, options_.min_match);
+      sources.look(std::min(limit, kMaxDraftTokens), options_.min_match);
   const Proposal* best = nullptr;
   double best_score = 0, best_factor = 1;
   for (const Proposal& proposal : proposals) {
-    const double first = acceptance_.acceptance(proposal.match, 0);
+    const double first = acceptance_.acceptance(proposal.match, 0, proposal.evidence);
     const double factor = std::min(sources.trust(proposal.source), kMostCertain / first);
-    const double expected = factor * acceptance_.expected(proposal.match, proposal.length);
+    const double expected = factor * acceptance_.expected(proposal.match, proposal.evidence, proposal.length);
     const double score = expected * (1 - kKindStep * static_cast<double>(proposal.match.kind));
     if (best && !(score > best_score)) continue;
     best = &proposal;
@@ -41,11 +42,13 @@ void Drafter::propose(SourceSet& sources, int limit, Draft& draft) {
   draft.match_length = best->match_length;
   draft.tokens = best->tokens;
   const std::span<double> survival = std::span(draft.survival).first(static_cast<size_t>(draft.length));
-  acceptance_.survival(best->match, survival);
+  DraftEvidence evidence;
+  sources.weigh(*best, evidence);
+  acceptance_.survival(best->match, evidence, survival);
   for (double& chance : survival) chance *= best_factor;
 
   SourceSet::Pending& pending = sources.pending();
-  if (pending.decided >= pending.length) pending = {best->match, 0, best->length, best->tokens};
+  if (pending.decided >= pending.length) pending = {best->match, 0, best->length, best->tokens, evidence};
 }
 
 void Drafter::admit(std::span<const Draft* const> drafts, const StepLoad& load, std::span<int> lengths) {
@@ -57,7 +60,16 @@ void Drafter::admit(std::span<const Draft* const> drafts, const StepLoad& load, 
     else
       offers_.push_back({});
   }
-  admission_.choose(offers_, load, cost_.curve(), lengths);
+  StepLoad worthy = load;
+  worthy.worth = worth(load);
+  admission_.choose(offers_, worthy, cost_.curve(), lengths);
+}
+
+// What plain decoding emits in a second of such a step, times what drafting has gained over it.
+double Drafter::worth(const StepLoad& load) const {
+  const double plain = load.fixed_seconds + cost_.at(load.tokens);
+  const double gain = taken_seconds_ > 0 ? plain_seconds_ / taken_seconds_ : 1;
+  return std::max(gain, 1.0) * load.yield / plain;
 }
 
 void Drafter::commit(SourceSet& sources, std::span<const int32_t> emitted) {
@@ -67,11 +79,23 @@ void Drafter::commit(SourceSet& sources, std::span<const int32_t> emitted) {
   sources.emit(emitted);
 }
 
+// Sources that say the same on the same grounds are one outcome: copies of a text are no more experience than
+// the text.
 void Drafter::learn_first(SourceSet& sources, int32_t emitted) {
-  for (const Proposal& proposal : sources.proposals()) {
+  const std::span<const Proposal> proposals = sources.proposals();
+  for (size_t i = 0; i < proposals.size(); ++i) {
+    const Proposal& proposal = proposals[i];
     const bool right = proposal.tokens[0] == emitted;
-    sources.judge(proposal.source, acceptance_.acceptance(proposal.match, 0), right);
-    acceptance_.record(proposal.match, 0, right);
+    sources.judge(proposal.source, acceptance_.acceptance(proposal.match, 0, proposal.evidence), right);
+    bool of_kind = true, of_all = true;
+    for (const Proposal& other : proposals.first(i)) {
+      if (other.tokens[0] != proposal.tokens[0] || other.evidence != proposal.evidence ||
+          other.match.bucket != proposal.match.bucket || other.match.voice != proposal.match.voice)
+        continue;
+      of_all = false;
+      of_kind = of_kind && other.match.kind != proposal.match.kind;
+    }
+    if (of_kind) acceptance_.record(proposal.match, 0, proposal.evidence, right, of_all);
   }
 }
 
@@ -82,7 +106,9 @@ void Drafter::learn_pending(SourceSet& sources, std::span<const int32_t> emitted
   for (const int32_t token : emitted) {
     if (pending.decided >= pending.length) return;
     const bool right = pending.tokens[static_cast<size_t>(pending.decided)] == token;
-    if (pending.decided > 0) acceptance_.record(pending.match, pending.decided, right);
+    if (pending.decided > 0)
+      acceptance_.record(pending.match, pending.decided,
+                         pending.evidence[static_cast<size_t>(pending.decided)], right);
     pending.decided = right ? pending.decided + 1 : pending.length;
   }
 }
@@ -95,10 +121,14 @@ void Drafter::count(const Draft& draft, int drafted, int accepted) {
 }
 
 void Drafter::finish_step(const StepLoad& load, const Step& step) {
-  if (step.rows > load.tokens && load.yield > 0) {
+  if (load.yield > 0) {
     const double plain = load.fixed_seconds + cost_.at(load.tokens);
-    const double with_drafts = load.fixed_seconds + step.draft_context + cost_.at(step.rows);
-    counters_.saved_seconds += step.accepted * plain / load.yield - (with_drafts - plain);
+    const double taken =
+        step.rows > load.tokens ? load.fixed_seconds + step.draft_context + cost_.at(step.rows) : plain;
+    const double saved = step.accepted * plain / load.yield;
+    plain_seconds_ += (plain + saved - plain_seconds_) / kLongRun;
+    taken_seconds_ += (taken - taken_seconds_) / kLongRun;
+    counters_.saved_seconds += saved - (taken - plain);
   }
   if (step.seconds > 0) cost_.observe(step.rows, load.fixed_seconds + step.draft_context, step.seconds);
 }

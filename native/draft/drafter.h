@@ -39,8 +39,7 @@ struct Draft {
 };
 
 struct DrafterOptions {
-  uint32_t own_min_match = 2;  // tokens that must match, own context
-  uint32_t min_match = 3;      // ... any other source
+  uint32_t min_match = 2;  // tokens that must match
   AdmissionOptions admission;
 };
 
@@ -77,6 +76,7 @@ class Drafter {
   const DraftCounters& counters() const { return counters_; }
 
  private:
+  double worth(const StepLoad& load) const;
   void learn_first(SourceSet& sources, int32_t emitted);
   void learn_pending(SourceSet& sources, std::span<const int32_t> emitted);
 
@@ -84,6 +84,9 @@ class Drafter {
   StepCost cost_;
   Admission admission_;
   AcceptanceTable acceptance_;
+  // Of the steps so far, fading: the time plain decoding would have taken for what was emitted, and the time
+  // it took. By the cost table.
+  double plain_seconds_ = 0, taken_seconds_ = 0;
   DraftCounters counters_;
   std::vector<Offer> offers_;  // scratch
 };

@@ -1,6 +1,7 @@
 #include "draft/sources.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace agentinfer {
@@ -11,18 +12,25 @@ constexpr double kTrustWeight = 4;   // outcomes that similarity counts for
 constexpr double kTrustMemory = 64;  // outcomes a source's own record counts for at most
 constexpr int kMaxClimb = 4;         // shorter matches tried when nothing follows the longest
 
-MatchClass classify(SourceKind kind, const SuffixAutomaton::Match& match) {
-  const Evidence evidence = match.count <= 1 ? Evidence::kSingle
-                            : match.branches ? Evidence::kBranching
-                                             : Evidence::kUnanimous;
-  return {kind, static_cast<uint8_t>(MatchClass::bucket_of(match.length)), evidence};
+// Occurrences of the state's strings that went on with the token.
+uint32_t count_of(const SuffixAutomaton& automaton, uint32_t state, int32_t token) {
+  const uint32_t child = automaton.next(state, token);
+  return child == SuffixAutomaton::kNone ? 0 : automaton.count(child);
 }
 
-// What followed the latest occurrence, or where that was the end of a document, the one before.
+// What followed the latest occurrence; where that was the end of a document, or fewer occurrences went on
+// like it than like the one before, what followed that one.
 int follow(const SuffixAutomaton& automaton, const SuffixAutomaton::Match& match, bool wrap,
            std::span<int32_t> out) {
   const int length = automaton.continuation(match.end, wrap, out);
-  return length > 0 || match.previous == 0 ? length : automaton.continuation(match.previous, wrap, out);
+  if (match.previous == 0) return length;
+  if (length > 0) {
+    const int32_t other = automaton.text(match.previous);
+    if (!match.branches || other == out[0] || other == SuffixAutomaton::kBorder ||
+        count_of(automaton, match.state, other) <= count_of(automaton, match.state, out[0]))
+      return length;
+  }
+  return automaton.continuation(match.previous, wrap, out);
 }
 
 }  // namespace
@@ -73,26 +81,92 @@ bool SourceSet::has(const TextSource* source) const {
          });
 }
 
-std::span<const Proposal> SourceSet::look(int limit, uint32_t own_min_match, uint32_t min_match) {
+std::span<const Proposal> SourceSet::look(int limit, uint32_t min_match) {
   proposals_.clear();
-  look_own(limit, own_min_match);
+  look_own(limit, min_match);
   look_others(limit, min_match);
+  hear();
   return proposals_;
 }
 
+// The first tokens of different sources, compared.
+void SourceSet::hear() {
+  for (Proposal& proposal : proposals_) {
+    bool agreed = false, disputed = false;
+    for (const Proposal& other : proposals_) {
+      if (&other == &proposal) continue;
+      const bool same = other.tokens[0] == proposal.tokens[0];
+      agreed |= same;
+      disputed |= !same && other.match_length >= proposal.match_length;
+    }
+    proposal.match.voice = agreed == disputed ? Voice::kOpen : agreed ? Voice::kAgreed : Voice::kDisputed;
+  }
+}
+
 void SourceSet::look_own(int limit, uint32_t min_match) {
+  bits_.fill(0);
   const TextSource::Reader reader = own_->try_read();
   // While the prompt is still being read in, the automaton's end is not the sequence's.
   if (!reader || !reader.complete()) return;
+  read_bits(reader.automaton());
   const SuffixAutomaton::Match match = reader.automaton().prior();
   if (match.length == 0 || match.length < min_match) return;
   Proposal proposal;
   proposal.length =
       follow(reader.automaton(), match, true, std::span(proposal.tokens).first(static_cast<size_t>(limit)));
   if (proposal.length == 0) return;
-  proposal.match = classify(match.end > reader.own_begin() ? SourceKind::kOwn : SourceKind::kSession, match);
-  proposal.match_length = match.length;
+  describe(reader.automaton(), match,
+           match.end > reader.own_begin() ? SourceKind::kOwn : SourceKind::kSession, proposal);
   proposals_.push_back(proposal);
+}
+
+// Of the sequence's last tokens, in its own text. Frequent tokens meet by chance, rare ones do not: a match
+// of two rare tokens says more than one of four frequent ones.
+void SourceSet::read_bits(const SuffixAutomaton& automaton) {
+  double sum = 0;
+  for (size_t i = 0; i < bits_.size(); ++i) {
+    if (i < recent_.size()) {
+      const uint32_t state = automaton.next(SuffixAutomaton::kRoot, recent_[recent_.size() - 1 - i]);
+      const uint32_t count = state == SuffixAutomaton::kNone ? 1 : std::max(automaton.count(state), 1u);
+      sum += std::log2(static_cast<double>(automaton.size()) / count);
+    }
+    bits_[i] = sum;
+  }
+}
+
+void SourceSet::describe(const SuffixAutomaton& automaton, const SuffixAutomaton::Match& match,
+                         SourceKind kind, Proposal& proposal) const {
+  const double bits = match.length <= MatchClass::kByBits
+                          ? bits_[match.length - 1] - std::log2(static_cast<double>(automaton.size()))
+                          : 0;
+  proposal.match = {kind, static_cast<uint8_t>(MatchClass::bucket_of(match.length, bits))};
+  proposal.match_length = match.length;
+  proposal.state = match.state;
+  proposal.count = match.count;
+  const bool parted = match.count > 1 && match.branches;
+  proposal.evidence =
+      evidence_of(match.count, parted ? count_of(automaton, match.state, proposal.tokens[0]) : match.count);
+}
+
+void SourceSet::weigh(const Proposal& proposal, DraftEvidence& evidence) const {
+  evidence.fill(proposal.evidence);
+  if (proposal.count <= 1) return;
+  const TextSource& source =
+      proposal.source == 0 ? *own_ : *others_[static_cast<size_t>(proposal.source) - 1].source;
+  const TextSource::Reader reader = source.try_read();
+  if (!reader) return;
+  const SuffixAutomaton& automaton = reader.automaton();
+  uint32_t state = proposal.state, count = proposal.count;
+  for (int i = 0; i < proposal.length; ++i) {
+    const auto at = static_cast<size_t>(i);
+    state = automaton.next(state, proposal.tokens[at]);
+    const uint32_t of_it = state == SuffixAutomaton::kNone ? 1 : automaton.count(state);
+    if (i > 0) evidence[at] = evidence_of(count, of_it);
+    count = std::min(count, of_it);
+    if (count > 1) continue;
+    std::fill(evidence.begin() + i + 1, evidence.end(), Evidence::kSingle);
+    return;
+  }
 }
 
 // The automata are far apart in memory and each step of a cursor may miss every cache. So the cursors go in
@@ -134,8 +208,7 @@ void SourceSet::propose(size_t other, const SuffixAutomaton& automaton, int limi
         follow(automaton, match, false, std::span(proposal.tokens).first(static_cast<size_t>(limit)));
     if (proposal.length > 0) {
       proposal.source = static_cast<int>(other) + 1;
-      proposal.match = classify(others_[other].kind, match);
-      proposal.match_length = length;
+      describe(automaton, match, others_[other].kind, proposal);
       return;
     }
     state = automaton.link(state);

@@ -19,15 +19,20 @@
 
 namespace agentinfer {
 
-// What a source proposes: what followed the latest occurrence of the longest suffix it knows. Where nothing
-// did (the end of a document), the occurrence before and then some shorter suffixes are tried.
+// What a source proposes: what followed the latest occurrence of the longest suffix it knows, or the one
+// before where more occurrences went on like that. Where nothing followed (the end of a document), the
+// occurrence before and then some shorter suffixes are tried.
 struct Proposal {
   int source = 0;  // index of the source in the set
   MatchClass match;
+  Evidence evidence = Evidence::kSingle;  // of the first token
   uint32_t match_length = 0;
-  int length = 0;  // > 0
+  uint32_t state = 0;  // of the match in the source's automaton
+  uint32_t count = 0;  // of its occurrences
+  int length = 0;      // > 0
   std::array<int32_t, kMaxDraftTokens> tokens;
 };
+using DraftEvidence = std::array<Evidence, kMaxDraftTokens>;
 
 class SourceSet {
  public:
@@ -52,9 +57,13 @@ class SourceSet {
   int size() const { return static_cast<int>(others_.size()) + 1; }
   const std::shared_ptr<TextSource>& own() const { return own_; }
 
-  // Advances the cursors and lists what each source with a match of at least the given length proposes, at
+  // Advances the cursors and lists what each source with a match of at least `min_match` tokens proposes, at
   // most `limit` tokens. Valid until the next call of anything. REQUIRES: 1 <= limit <= kMaxDraftTokens.
-  std::span<const Proposal> look(int limit, uint32_t own_min_match, uint32_t min_match);
+  std::span<const Proposal> look(int limit, uint32_t min_match);
+  // What the source's occurrences say of each token of one of the last look's proposals: those of the match
+  // extended by the tokens before it. Where occurrences part, a draft of what one of them went on with
+  // becomes unlikely.
+  void weigh(const Proposal& proposal, DraftEvidence& evidence) const;
   std::span<const Proposal> proposals() const { return proposals_; }  // of the last look; none after emit
 
   // Trust: a factor on the acceptance of the source's first token, between what its similarity suggests and
@@ -68,6 +77,7 @@ class SourceSet {
     MatchClass match;
     int decided = 0, length = 0;
     std::array<int32_t, kMaxDraftTokens> tokens;
+    DraftEvidence evidence;
   };
   Pending& pending() { return pending_; }
 
@@ -85,6 +95,10 @@ class SourceSet {
   static constexpr size_t kRecent = 256;
 
   void look_own(int limit, uint32_t min_match);
+  void read_bits(const SuffixAutomaton& automaton);
+  void describe(const SuffixAutomaton& automaton, const SuffixAutomaton::Match& match, SourceKind kind,
+                Proposal& proposal) const;
+  void hear();
   void look_others(int limit, uint32_t min_match);
   void propose(size_t other, const SuffixAutomaton& automaton, int limit, uint32_t min_match);
   uint64_t restart(Other& other, const SuffixAutomaton& automaton) const;
@@ -95,7 +109,8 @@ class SourceSet {
   std::vector<Proposal> proposals_;
   Pending pending_;
   std::vector<int32_t> recent_;  // the sequence's last tokens, at least kWarm if it has so many
-  uint64_t total_ = 0;           // tokens of the sequence; recent_ ends here
+  std::array<double, MatchClass::kByBits> bits_{};  // information in the last 1, 2, ... tokens
+  uint64_t total_ = 0;                              // tokens of the sequence; recent_ ends here
   int next_id_ = 0;
 };
 

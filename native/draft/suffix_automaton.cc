@@ -43,7 +43,7 @@ uint32_t SuffixAutomaton::next(uint32_t state, int32_t token) const {
 
 SuffixAutomaton::Match SuffixAutomaton::match(uint32_t state, uint32_t length) const {
   const State& at = states_[state];
-  return {length, at.end, at.previous, at.count, at.more != kBorder};
+  return {length, at.end, at.previous, at.count, at.more != kBorder, state};
 }
 
 int SuffixAutomaton::continuation(uint32_t position, bool wrap, std::span<int32_t> out) const {

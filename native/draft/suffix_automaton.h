@@ -38,9 +38,10 @@ class SuffixAutomaton {
   struct Match {
     uint32_t length = 0;  // tokens; 0: no match, the rest is meaningless
     uint32_t end = 0;  // text position just behind the latest occurrence: of the first token that followed it
-    uint32_t previous = 0;  // ... behind the one before; 0: there was none
-    uint32_t count = 0;     // occurrences
-    bool branches = false;  // occurrences went on with different tokens
+    uint32_t previous = 0;   // ... behind the one before; 0: there was none
+    uint32_t count = 0;      // occurrences
+    bool branches = false;   // occurrences went on with different tokens
+    uint32_t state = kRoot;  // that holds it
   };
 
   SuffixAutomaton();
@@ -59,6 +60,7 @@ class SuffixAutomaton {
   uint32_t next(uint32_t state, int32_t token) const;  // kNone: no such transition
   uint32_t length(uint32_t state) const { return states_[state].length; }
   uint32_t link(uint32_t state) const { return states_[state].link; }  // of the root: kNone
+  uint32_t count(uint32_t state) const { return states_[state].count; }
   // Starts loading what next(state, token) and a fall back to the root need; what is behind a text position.
   void prefetch(uint32_t state, int32_t token) const {
     agentinfer::prefetch(&states_[state]);

@@ -12,6 +12,7 @@ interface SharedCase {
   yield: number
   fixedSeconds: [number]
   room: number
+  worth: [number]
   curve: [number, number][]
   survivals: number[][]
   rowSeconds: number[]
@@ -26,7 +27,7 @@ function snapshot(from: SharedCase): SpeculationSnapshot {
   return {
     survivals: from.survivals,
     rowSeconds: from.rowSeconds,
-    load: { tokens: from.tokens, yield: from.yield, fixedSeconds: from.fixedSeconds[0], room: from.room },
+    load: { tokens: from.tokens, yield: from.yield, fixedSeconds: from.fixedSeconds[0], room: from.room, worth: from.worth[0] },
     curve: from.curve.map(([tokens, seconds]) => ({ tokens, seconds })),
     shapes: { lengths: from.lengths, uniform: from.uniform },
   }

@@ -18,24 +18,46 @@ std::vector<MatchClass> all_classes() {
   std::vector<MatchClass> out;
   for (int kind = 0; kind < kSourceKinds; ++kind)
     for (int bucket = 0; bucket < MatchClass::kBuckets; ++bucket)
-      for (int evidence = 0; evidence < 3; ++evidence)
+      for (int voice = 0; voice < kVoices; ++voice)
         out.push_back(
-            {static_cast<SourceKind>(kind), static_cast<uint8_t>(bucket), static_cast<Evidence>(evidence)});
+            {static_cast<SourceKind>(kind), static_cast<uint8_t>(bucket), static_cast<Voice>(voice)});
   return out;
+}
+
+constexpr Evidence kAll[] = {Evidence::kSingle, Evidence::kTwice,  Evidence::kUnanimous,
+                             Evidence::kMostly, Evidence::kPartly, Evidence::kRarely};
+
+MatchClass of_own(int bucket) {
+  return {SourceKind::kOwn, static_cast<uint8_t>(bucket), Voice::kOpen};
 }
 
 }  // namespace
 
-TEST("each class has its own index and each length its bucket") {
+TEST("each kind and bucket has its own index; short matches count by what they say, long ones by length") {
   std::vector<int> indices;
-  for (const MatchClass& match : all_classes()) indices.push_back(match.index());
+  for (const MatchClass& match : all_classes())
+    if (match.voice == Voice::kOpen) indices.push_back(match.index());
   std::vector<int> expected(MatchClass::kCount);
   std::iota(expected.begin(), expected.end(), 0);
   CHECK(indices == expected);
-  const std::vector<std::pair<uint32_t, int>> buckets{{1, 0},  {2, 1},  {3, 2},  {4, 3},     {5, 4},  {6, 4},
-                                                      {7, 5},  {8, 5},  {9, 6},  {12, 6},    {13, 7}, {16, 7},
-                                                      {17, 8}, {32, 8}, {33, 9}, {100000, 9}};
-  for (const auto& [length, bucket] : buckets) CHECK_EQ(MatchClass::bucket_of(length), bucket);
+  const std::vector<std::pair<uint32_t, int>> buckets{{5, 7},   {6, 7},   {7, 8},   {8, 8},
+                                                      {9, 9},   {12, 9},  {13, 10}, {16, 10},
+                                                      {17, 11}, {32, 11}, {33, 12}, {100000, 12}};
+  for (const auto& [length, bucket] : buckets)
+    for (const double bits : {-20.0, 0.0, 20.0}) CHECK_EQ(MatchClass::bucket_of(length, bits), bucket);
+  for (const uint32_t length : {1u, 2u, 4u}) {
+    const std::vector<std::pair<double, int>> by_bits{{-9, 0}, {-3, 1}, {-0.1, 1}, {0, 2}, {1.5, 3},
+                                                      {3, 4},  {5, 5},  {7.9, 5},  {8, 6}, {40, 6}};
+    for (const auto& [bits, bucket] : by_bits) CHECK_EQ(MatchClass::bucket_of(length, bits), bucket);
+  }
+}
+
+TEST("evidence: how many of the occurrences went on so") {
+  CHECK(evidence_of(1, 1) == Evidence::kSingle && evidence_of(1, 0) == Evidence::kSingle);
+  CHECK(evidence_of(2, 2) == Evidence::kTwice && evidence_of(3, 3) == Evidence::kUnanimous);
+  CHECK(evidence_of(10, 6) == Evidence::kMostly && evidence_of(10, 5) == Evidence::kPartly);
+  CHECK(evidence_of(2, 1) == Evidence::kPartly && evidence_of(4, 1) == Evidence::kPartly);
+  CHECK(evidence_of(5, 1) == Evidence::kRarely && evidence_of(7, 0) == Evidence::kRarely);
 }
 
 TEST("survival falls along the draft and sums to the expected tokens, before and after random outcomes") {
@@ -44,45 +66,75 @@ TEST("survival falls along the draft and sums to the expected tokens, before and
   const std::vector<MatchClass> classes = all_classes();
   for (int round = 0; round < 2000; ++round) {
     const MatchClass& match = classes[random() % classes.size()];
-    table.record(match, static_cast<int>(random() % kMaxDraftTokens), random() % 3 == 0);
+    const Evidence evidence = kAll[random() % kEvidences];
+    table.record(match, static_cast<int>(random() % kMaxDraftTokens), evidence, random() % 3 == 0,
+                 random() % 2 == 0);
+    const std::vector<Evidence> same(kMaxDraftTokens, evidence);
     std::vector<double> survival(kMaxDraftTokens);
-    table.survival(match, survival);
+    table.survival(match, same, survival);
     double sum = 0, product = 1;
     for (int i = 0; i < kMaxDraftTokens; ++i) {
       CHECK(survival[static_cast<size_t>(i)] > 0 && survival[static_cast<size_t>(i)] <= product);
-      product *= table.acceptance(match, i);
+      product *= table.acceptance(match, i, evidence);
       CHECK_EQ(survival[static_cast<size_t>(i)], product);
       sum += product;
-      CHECK_NEAR(table.expected(match, i + 1), sum, 1e-12);
+      CHECK_NEAR(table.expected(match, evidence, i + 1), sum, 1e-12);
     }
-    CHECK_EQ(table.expected(match, 0), 0.0);
+    CHECK_EQ(table.expected(match, evidence, 0), 0.0);
   }
 }
 
-TEST("an estimate reaches the true rate, follows a change, and leaves other classes alone") {
+TEST("an estimate reaches the true rate and follows a change") {
   std::mt19937_64 random(2);
   AcceptanceTable table;
-  const MatchClass match{SourceKind::kSibling, 4, Evidence::kUnanimous},
-      other{SourceKind::kSibling, 4, Evidence::kSingle};
-  const double before = table.acceptance(other, 3), neighbour = table.acceptance(match, 2);
-  for (const double rate : {0.9, 0.1, 0.5}) {
-    for (int i = 0; i < 1500; ++i) table.record(match, 3, static_cast<double>(random() % 1000) < rate * 1000);
-    CHECK_NEAR(table.acceptance(match, 3), rate, 0.1);
+  const MatchClass match{SourceKind::kSibling, 4, Voice::kAgreed};
+  for (const int position : {0, 3}) {
+    for (const double rate : {0.9, 0.1, 0.5}) {
+      for (int i = 0; i < 1500; ++i)
+        table.record(match, position, Evidence::kTwice, static_cast<double>(random() % 1000) < rate * 1000);
+      CHECK_NEAR(table.acceptance(match, position, Evidence::kTwice), rate, 0.1);
+    }
   }
-  CHECK_EQ(table.acceptance(other, 3), before);
-  CHECK_EQ(table.acceptance(match, 2), neighbour);
 }
 
-TEST("priors: longer matches are trusted more, own context more than others, contradiction less") {
+TEST("what was not seen leans on other kinds and near positions, and on nothing else") {
+  AcceptanceTable table;
+  const MatchClass seen{SourceKind::kSibling, 4, Voice::kOpen}, other{SourceKind::kOwn, 4, Voice::kOpen},
+      loud{SourceKind::kSibling, 4, Voice::kAgreed}, bucket{SourceKind::kSibling, 5, Voice::kOpen};
+  const AcceptanceTable fresh;
+  const auto moved = [&](const MatchClass& match, int position, Evidence evidence) {
+    return table.acceptance(match, position, evidence) != fresh.acceptance(match, position, evidence);
+  };
+  for (int i = 0; i < 100; ++i) table.record(seen, 0, Evidence::kTwice, false);
+  CHECK(moved(seen, 0, Evidence::kTwice) && moved(other, 0, Evidence::kTwice));
+  CHECK(!moved(seen, 0, Evidence::kSingle) && !moved(seen, 1, Evidence::kTwice));
+  CHECK(!moved(loud, 0, Evidence::kTwice) && !moved(bucket, 0, Evidence::kTwice));
+
+  for (int i = 0; i < 100; ++i) table.record(seen, 2, Evidence::kSingle, false, false);
+  CHECK(moved(seen, 2, Evidence::kSingle) && !moved(other, 2, Evidence::kSingle));  // of its kind alone
+  for (int i = 0; i < 100; ++i) table.record(seen, 2, Evidence::kSingle, false);
+  CHECK(moved(other, 3, Evidence::kSingle) && !moved(other, 4, Evidence::kSingle));
+  // What a kind has seen itself outweighs what others have.
+  for (int i = 0; i < 100; ++i) table.record(other, 3, Evidence::kSingle, true, false);
+  CHECK(table.acceptance(other, 3, Evidence::kSingle) > 0.9);
+}
+
+TEST("priors: matches that say more are trusted more, own context more than others, contradiction less") {
   const AcceptanceTable table;
+  constexpr Evidence kOne = Evidence::kSingle;
   for (int bucket = 1; bucket < MatchClass::kBuckets; ++bucket)
-    CHECK(table.acceptance({SourceKind::kOwn, static_cast<uint8_t>(bucket), Evidence::kSingle}, 0) >
-          table.acceptance({SourceKind::kOwn, static_cast<uint8_t>(bucket - 1), Evidence::kSingle}, 0));
+    if (bucket != 7)  // the shortest of those that count by length
+      CHECK(table.acceptance(of_own(bucket), 0, kOne) > table.acceptance(of_own(bucket - 1), 0, kOne));
   for (int kind = 1; kind < kSourceKinds; ++kind)
-    CHECK(table.acceptance({static_cast<SourceKind>(kind), 5, Evidence::kSingle}, 0) <
-          table.acceptance({SourceKind::kOwn, 5, Evidence::kSingle}, 0));
-  CHECK(table.acceptance({SourceKind::kOwn, 5, Evidence::kBranching}, 0) <
-        table.acceptance({SourceKind::kOwn, 5, Evidence::kSingle}, 0));
+    CHECK(table.acceptance({static_cast<SourceKind>(kind), 8, Voice::kOpen}, 0, kOne) <
+          table.acceptance(of_own(8), 0, kOne));
+  for (int evidence = 3; evidence < kEvidences; ++evidence)
+    CHECK(table.acceptance(of_own(8), 0, kAll[evidence]) <
+          table.acceptance(of_own(8), 0, kAll[evidence - 1]));
+  CHECK(table.acceptance({SourceKind::kOwn, 8, Voice::kAgreed}, 0, kOne) >
+        table.acceptance(of_own(8), 0, kOne));
+  CHECK(table.acceptance({SourceKind::kOwn, 8, Voice::kDisputed}, 0, kOne) <
+        table.acceptance(of_own(8), 0, kOne));
 }
 
 TEST("step cost: interpolated between points, extrapolated behind them, constant before") {

@@ -6,6 +6,7 @@
 #include "draft/admission.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <functional>
 #include <random>
@@ -56,11 +57,21 @@ struct Problem {
       seconds += row_seconds[i] * admission.padded(options.uniform ? longest : lengths[i]);
     return seconds;
   }
-  double rate(const std::vector<int>& lengths) const {
-    double emitted = load.yield;
+  double emitted(const std::vector<int>& lengths) const {
+    double sum = load.yield;
     for (size_t i = 0; i < lengths.size(); ++i)
-      for (int k = 0; k < lengths[i]; ++k) emitted += survivals[i][static_cast<size_t>(k)];
-    return emitted / (load.fixed_seconds + context(lengths) + cost_at(curve, load.tokens + rows(lengths)));
+      for (int k = 0; k < lengths[i]; ++k) sum += survivals[i][static_cast<size_t>(k)];
+    return sum;
+  }
+  double seconds(const std::vector<int>& lengths) const {
+    return load.fixed_seconds + context(lengths) + cost_at(curve, load.tokens + rows(lengths));
+  }
+  double rate(const std::vector<int>& lengths) const { return emitted(lengths) / seconds(lengths); }
+  // What is to be as large as can be.
+  double value(const std::vector<int>& lengths) const {
+    if (load.worth == 0) return rate(lengths);
+    const double least = rate(std::vector<int>(lengths.size(), 0));
+    return emitted(lengths) - std::max(load.worth, least) * seconds(lengths);
   }
 };
 
@@ -93,6 +104,8 @@ Problem random_problem(std::mt19937_64& random, size_t sequences, size_t longest
   problem.load = {static_cast<int>(sequences) + prefill, static_cast<double>(sequences),
                   random() % 2 ? 0 : fraction(random) * 0.05,
                   static_cast<int>(random() % 2 ? 1000 : random() % 30)};
+  // From less than plain decoding emits to more than any step does.
+  if (random() % 2 == 0) problem.load.worth = fraction(random) * 40 * static_cast<double>(sequences + 1);
   return problem;
 }
 
@@ -123,7 +136,9 @@ std::string fixture() {
         << ", \"tokens\": " << problem.load.tokens << ", \"yield\": " << problem.load.yield
         << ", \"fixedSeconds\": ";
     numbers(out, {problem.load.fixed_seconds});
-    out << ", \"room\": " << problem.load.room << ",\n   \"curve\": [";
+    out << ", \"room\": " << problem.load.room << ", \"worth\": ";
+    numbers(out, {problem.load.worth});
+    out << ",\n   \"curve\": [";
     for (size_t k = 0; k < problem.curve.size(); ++k) {
       out << (k ? ", " : "");
       numbers(out, {static_cast<double>(problem.curve[k].tokens), problem.curve[k].seconds});
@@ -150,7 +165,7 @@ TEST("the expected rate is never below plain decoding; lengths fit the drafts, t
     const Problem problem = random_problem(random, 1 + random() % 12, 15);
     const std::vector<int> lengths = problem.solve();
     const std::vector<int> none(lengths.size(), 0);
-    CHECK(problem.rate(lengths) >= problem.rate(none));
+    CHECK(problem.rate(lengths) >= problem.rate(none) * (1 - 1e-12));
     CHECK(problem.rows(lengths) <= problem.load.room);
     for (size_t i = 0; i < lengths.size(); ++i)
       CHECK(lengths[i] >= 0 && lengths[i] <= static_cast<int>(problem.survivals[i].size()));
@@ -168,12 +183,12 @@ TEST("small batches: no set of lengths is better, by trying all") {
     // With rows of different cost the order by gain per row is only near the best one.
     if (!problem.row_seconds.empty())
       std::fill(problem.row_seconds.begin(), problem.row_seconds.end(), 0.0005);
-    const double chosen = problem.rate(problem.solve());
-    double best = 0;
+    const double chosen = problem.value(problem.solve());
+    double best = problem.value(std::vector<int>(problem.survivals.size(), 0));
     std::vector<int> lengths(problem.survivals.size(), 0);
     const std::function<void(size_t)> each = [&](size_t i) {
       if (i == lengths.size()) {
-        if (problem.rows(lengths) <= problem.load.room) best = std::max(best, problem.rate(lengths));
+        if (problem.rows(lengths) <= problem.load.room) best = std::max(best, problem.value(lengths));
         return;
       }
       for (lengths[i] = 0; lengths[i] <= static_cast<int>(problem.survivals[i].size()); ++lengths[i])
@@ -181,7 +196,7 @@ TEST("small batches: no set of lengths is better, by trying all") {
       lengths[i] = 0;
     };
     each(0);
-    CHECK_NEAR(chosen, best, 1e-9 * best);
+    CHECK_NEAR(chosen, best, 1e-9 * (1 + std::abs(best)));
   }
 }
 
@@ -215,6 +230,48 @@ TEST("free tokens are all taken, useless ones are not, and a full step admits no
   problem.load.room = 100;
   problem.curve = {{1, 0.01}, {2, 0.02}};  // a row costs as much as a whole step per token
   CHECK(problem.solve() == std::vector<int>({0, 0, 0}));
+}
+
+TEST("what a second is worth: dearer seconds never admit more, cheap ones count as plain decoding's") {
+  std::mt19937_64 random(4);
+  for (int round = 0; round < 2000; ++round) {
+    Problem problem = random_problem(random, 1 + random() % 8, 15);
+    const auto emitted = [&](double worth) {
+      problem.load.worth = worth;
+      return problem.emitted(problem.solve());
+    };
+    const double plain = problem.rate(std::vector<int>(problem.survivals.size(), 0));
+    double before = emitted(plain);
+    CHECK_EQ(emitted(plain / 2), before);
+    for (const double times : {1.2, 1.5, 2.0, 4.0}) {
+      const double now = emitted(times * plain);
+      CHECK(now <= before + 1e-9);
+      before = now;
+    }
+  }
+}
+
+TEST("steps that differ: with the long run's worth the rate over all of them beats the best rate of each") {
+  // A step whose draft is nearly certain, and one whose draft is a guess.
+  Problem good, poor;
+  good.curve = poor.curve = {{1, 0.010}, {2, 0.013}, {16, 0.055}};
+  good.load = poor.load = {1, 1, 0, 100};
+  for (double chance = 1; good.survivals.empty() || good.survivals[0].size() < 15;) {
+    if (good.survivals.empty()) good.survivals = poor.survivals = {{}};
+    good.survivals[0].push_back(chance *= 0.93);
+  }
+  poor.survivals = {{0.33}};
+  const auto together = [&] {
+    const std::vector<int> a = good.solve(), b = poor.solve();
+    return (good.emitted(a) + 3 * poor.emitted(b)) / (good.seconds(a) + 3 * poor.seconds(b));
+  };
+  const double each = together();
+  double rate = 100;
+  for (int i = 0; i < 20; ++i) {
+    good.load.worth = poor.load.worth = rate;
+    rate = together();
+  }
+  CHECK(rate > 1.02 * each);
 }
 
 TEST("padding is paid for: a draft of four is cut to three where the next shape is seven") {
