@@ -41,10 +41,11 @@ std::optional<size_t> available_in_group(const std::filesystem::path& folder) {
 
 size_t available_host_memory() {
   const auto kilobytes = number_of("/proc/meminfo", "MemAvailable:");
-  const auto system = kilobytes ? std::optional(*kilobytes * 1024) : std::nullopt;
   const auto group = available_in_group("/sys/fs/cgroup");
-  if (!system && !group) return 0;
-  const size_t least = std::min(system.value_or(SIZE_MAX), group.value_or(SIZE_MAX));
+  if (!kilobytes && !group) return 0;
+  size_t least = SIZE_MAX;
+  if (kilobytes) least = *kilobytes * 1024;
+  if (group) least = std::min(least, *group);
   return std::max<size_t>(least, 1);  // none left is known, too
 }
 
