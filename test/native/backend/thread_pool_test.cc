@@ -1,6 +1,7 @@
 #include "backend/cpu/thread_pool.h"
 
 #if defined(__linux__)
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -106,6 +107,8 @@ TEST("a thread that cannot be started is an error, not the end of the process") 
   if (child == 0) {  // where a thread's stack does not fit
     const rlimit little{size_t{64} << 20, size_t{64} << 20};
     setrlimit(RLIMIT_AS, &little);
+    // qemu-user promises the limit and does not keep it: there nothing can be shown.
+    if (mmap(nullptr, size_t{1} << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) _exit(3);
     try {
       ThreadPool pool(64);
       _exit(1);
@@ -116,7 +119,7 @@ TEST("a thread that cannot be started is an error, not the end of the process") 
   int status = -1;
   CHECK_EQ(waitpid(child, &status, 0), child);
   CHECK(WIFEXITED(status));
-  CHECK_EQ(WEXITSTATUS(status), 0);
+  CHECK(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 3);
 }
 #endif
 
