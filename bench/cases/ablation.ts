@@ -5,7 +5,7 @@
  */
 import type { AgentOptions, EngineOptions } from 'agentinfer'
 
-import { madeTrace, recordedTrace, runTrace } from '../agent_traces.js'
+import { madeTrace, recordedTrace, roughTokens, runTrace } from '../agent_traces.js'
 import type { Measured, Trace } from '../agent_traces.js'
 import { modelOptions, option } from '../options.js'
 import { median } from '../report.js'
@@ -41,11 +41,6 @@ const variants: readonly Variant[] = [
   { name: 'without memory of history', agent: { compress: { history: false } } },
   { name: 'everything off', engine: { speculation: 'off', scheduler: 'fcfs' }, agent: { compress: false } },
 ]
-
-/** Two characters a token, as the small vocabulary of the random checkpoints has it, and the system turn. */
-function roughTokens({ turns, values }: Trace): number {
-  return 400 + Math.ceil((turns.join('').length + values.map((value) => JSON.stringify(value)).join('').length) / 2)
-}
 
 async function one(report: Report, variant: Variant, traces: readonly Trace[], values: Values): Promise<{ seconds: number; runs: Measured[] }> {
   const sizes = traces.map(roughTokens)
