@@ -62,7 +62,7 @@ function agentOf(task: Task): Agent {
     turnTokens: 128,
     limits: { turns: Number(values.turns) },
     ...(route !== undefined && { collab: { route, ...(JSON.parse(values.collab) as AgentCollabOptions) } }),
-    ...(!values.compress && { compress: false as const }),
+    compress: values.compress ? { recall: 'listed' } : false,
   })
 }
 

@@ -125,7 +125,8 @@ export function agentFor(task: Task, engines: Engines, machine: Pick<Machine, 't
     sampling: { temperature: 0 },
     turnTokens: 96,
     limits: { turns: turnLimit },
-    compress: parts.compress ?? false,
+    // The models were trained with it among the tools, or without.
+    compress: parts.compress === undefined || parts.compress === false ? false : { recall: 'listed', ...parts.compress },
     ...(collab !== undefined && small !== undefined && large !== undefined && { collab }),
   })
 }

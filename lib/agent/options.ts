@@ -18,6 +18,7 @@ import { defaultObserve } from './observe.js'
 import type { ObserveOptions } from './observe.js'
 import { defaultPrompts } from './prompt.js'
 import type { AgentPrompts } from './prompt.js'
+import { recallName } from './recall.js'
 import type { Tool } from './tools.js'
 
 /** The models of an agent, one or both. They may be one engine. */
@@ -42,6 +43,12 @@ export interface AgentCompressOptions {
   readonly observations?: { readonly characters?: number; readonly rank?: Partial<RankOptions> | false } | false
   /** When old observations are distilled; `false`: never. */
   readonly history?: Partial<HistoryOptions> | HistoryOptions['rule'] | false
+  /**
+   * How the models learn that `recall` gives back what is not there. Default `told`: by the text that stands in its place, so a run in which
+   * nothing is left out reads not a token more than one without compression. `listed`: among the tools from the beginning, for models that
+   * were trained so, and for `prompts` that say nothing of it.
+   */
+  readonly recall?: 'told' | 'listed'
 }
 
 /** Options of an agent. */
@@ -88,6 +95,8 @@ export interface ResolvedAgent {
   readonly warmFrom: number
   readonly observations: ObserveOptions | undefined
   readonly history: HistoryOptions | undefined
+  /** Undefined: nothing is left out, so there is nothing to recall. */
+  readonly recall: 'told' | 'listed' | undefined
   readonly limits: Limits
   readonly suffix: string
   readonly sampling: SamplingOptions
@@ -127,12 +136,14 @@ export function resolveAgent(options: AgentOptions): ResolvedAgent {
   refuseUnknown(options, known, 'Agent')
   const { thinking, ...plain } = parseOptions(scalars, options, 'Agent')
   const { models, tools = [], collab = {}, compress = {}, sampling = { temperature: 0.6, topP: 0.95 } } = options
-  if (compress !== false) refuseUnknown(compress, ['observations', 'history'], 'Agent', 'compress.')
+  if (compress !== false) refuseUnknown(compress, ['observations', 'history', 'recall'], 'Agent', 'compress.')
   const names = tools.map(({ name }) => name)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined) throw wrong(`two tools are called "${twice}"`)
   parseOptions(samplingSchema, sampling, 'Agent: sampling')
   refuseUnknown(options.prompts ?? {}, Object.keys(defaultPrompts), 'Agent', 'prompts.')
+  const [observations, history] = [resolveObservations(compress), resolveHistory(compress)]
+  const recall = observations === undefined && history === undefined ? undefined : resolveRecall(compress, names)
   return {
     ...plain,
     models,
@@ -142,8 +153,9 @@ export function resolveAgent(options: AgentOptions): ResolvedAgent {
     prompts: { ...defaultPrompts, ...options.prompts },
     markers: options.markers ?? openPanguMarkers,
     ...resolveCollab(models, collab),
-    observations: resolveObservations(compress),
-    history: resolveHistory(compress),
+    observations,
+    history,
+    recall,
   }
 }
 
@@ -193,6 +205,13 @@ function resolveHistory(compress: AgentCompressOptions | false): HistoryOptions 
     throw wrong(`compress.history: expected 'gate', 'paper', a function, or an object with these as its rule, got ${JSON.stringify(rule)}`)
   // The paper knows no such thing.
   return { ...chosen, handover: chosen.handover && rule !== 'paper' }
+}
+
+function resolveRecall(compress: AgentCompressOptions | false, names: readonly string[]): 'told' | 'listed' {
+  const { recall = 'told' } = compress === false ? {} : compress
+  if (recall !== 'told' && recall !== 'listed') throw wrong(`compress.recall: expected told or listed, got ${JSON.stringify(recall)}`)
+  if (names.includes(recallName)) throw wrong(`a tool is called "${recallName}", as the one that gives back what was left out: expected another name, or compress: false`)
+  return recall
 }
 
 function wrong(message: string): AgentInferError {

@@ -6,7 +6,10 @@ import { openPanguMarkers } from '../text/output_parser.js'
 import type { OutputMarkers } from '../text/output_parser.js'
 import type { Tool } from './tools.js'
 
-/** Each can be replaced, for another language or a model that was trained on other words. */
+/**
+ * Each can be replaced, for another language or a model that was trained on other words. `memory`, `omission`, `someResults` and `cutText` say
+ * how `recall` is called, which is not among the tools of the system turn unless `compress.recall` is `listed`.
+ */
 export interface AgentPrompts {
   /** How tools are called; comes after the instructions, if there are tools. */
   tools(schemas: string, markers: OutputMarkers): string
@@ -46,6 +49,9 @@ export interface CalledObservation {
   readonly call: string
 }
 
+/** Plain text: with the markers of a call around it, a history would have a call that nobody made. */
+const howToRecall = 'Any of them in full: call recall with {"id": "<its id>"}.'
+
 /** What the models read beside instructions and observations (lib/agent/README.md). */
 export const defaultPrompts: AgentPrompts = {
   tools: (schemas, markers) =>
@@ -67,14 +73,14 @@ export const defaultPrompts: AgentPrompts = {
   distilLead: '===MEMORY===\n',
   distilStop: '\n===END_MEMORY===',
   memory: (facts, sources) =>
-    `===MEMORY===\n${facts}\nSources: ${sources.map(({ ref, call }) => `${ref} = ${call}`).join('; ')}\n===END_MEMORY===`,
+    `===MEMORY===\n${facts}\nSources: ${sources.map(({ ref, call }) => `${ref} = ${call}`).join('; ')}\n${howToRecall}\n===END_MEMORY===`,
   omission: (sources) =>
-    `===MEMORY===\nNot shown here; recall what is needed: ${sources.map(({ ref, call }) => `${ref} = ${call}`).join('; ')}\n===END_MEMORY===`,
+    `===MEMORY===\nNot shown here: ${sources.map(({ ref, call }) => `${ref} = ${call}`).join('; ')}\n${howToRecall}\n===END_MEMORY===`,
   nudge: 'Go on: call a tool, or write the answer.',
   lastTurn: 'This is the last turn. Write the answer now, as well as it is known, without a call.',
   gap: '[…]',
-  someResults: (ref, shown, all) => `(${ref}: ${shown} of ${all} results; recall it for all)`,
-  cutText: (ref, shown, all) => `(${ref}: ${shown} of ${all} characters; recall it for the rest)`,
+  someResults: (ref, shown, all) => `(${ref}: ${shown} of ${all} results; for all call recall with {"id": "${ref}"})`,
+  cutText: (ref, shown, all) => `(${ref}: ${shown} of ${all} characters; for the rest call recall with {"id": "${ref}", "find": "<words>"})`,
 }
 
 /** What `systemPrompt` puts together. */

@@ -6,10 +6,12 @@ import type { Archive } from './archive.js'
 import { defineTool } from './tools.js'
 import type { Tool } from './tools.js'
 
+export const recallName = 'recall'
+
 /** `characters`: of one reply. */
 export function recallTool(archive: Archive, characters: number): Tool {
   return defineTool({
-    name: 'recall',
+    name: recallName,
     description: 'Gives back a stored result in full. Use it when a result was cut, or removed from the conversation.',
     verbatim: true,
     parameters: z.object({

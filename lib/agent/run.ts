@@ -99,8 +99,8 @@ export class Run {
     this.#id = parent?.run ?? randomUUID()
     const now = performance.now()
     this.#archive = Archive.from(record?.archive ?? [])
-    const recall = agent.observations !== undefined || agent.history !== undefined
-    const own = recall ? [...agent.tools, recallTool(this.#archive, agent.observations?.characters ?? 4000)] : agent.tools
+    const { recall } = agent
+    const own = recall === undefined ? agent.tools : [...agent.tools, recallTool(this.#archive, agent.observations?.characters ?? 4000)]
     this.#tools = new Map(own.map((tool) => [tool.name, tool]))
     const rendering = { suffix: agent.suffix }
     this.#transcript = record === undefined ? new Transcript(rendering) : Transcript.from(record.transcript, rendering)
@@ -108,7 +108,7 @@ export class Run {
     this.#turn = record?.turn ?? 0
     if (record === undefined) {
       const { instructions, prompts, markers } = agent
-      const text = systemPrompt({ instructions, tools: own, progress: agent.route.wantsProgress, prompts, markers })
+      const text = systemPrompt({ instructions, tools: recall === 'listed' ? own : agent.tools, progress: agent.route.wantsProgress, prompts, markers })
       this.#transcript.add<'system'>({ kind: 'system', text })
     }
     if (start.question !== undefined) this.#transcript.add<'query'>({ kind: 'query', text: start.question, by: 'user' })

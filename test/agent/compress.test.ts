@@ -274,6 +274,32 @@ describe('when', () => {
   })
 })
 
+describe('what nothing is left out of', () => {
+  test.each([4, 9])('costs not a token: %i turns read, word for word, what they read without compression', async (turns) => {
+    const never = () => ({ swap: false, reason: 'below the rule', plan: undefined }) as const
+    const without = reader({ turns, compress: false })
+    await without.agent.run('Which codes?').result
+    for (const history of [{ rule: 'gate' }, { rule: never }] as const) {
+      const { agent, engine } = reader({ turns, compress: { history } })
+      const list = await events(agent.run('Which codes?'))
+      expect(phases(list)).toEqual([])
+      expect(engine.prompts).toEqual(without.engine.prompts)
+      expect(new Set(list.flatMap((event) => (event.type === 'usage' ? [event.purpose] : [])))).toEqual(new Set(['turn']))
+    }
+  })
+
+  test('lists recall among the tools where models were trained so, and takes it anyhow', async () => {
+    for (const recall of ['told', 'listed'] as const) {
+      const engine = new ScriptedEngine(({ index }) => (index === 0 ? call(['page', { number: 3 }]) : index === 1 ? call(['recall', { id: 'o1' }]) : 'done'))
+      const agent = new Agent({ models: { small: engine }, tools: [page], compress: { recall } })
+      const list = await events(agent.run('Which codes?'))
+      const [first, again] = list.flatMap((event) => (event.type === 'observation' ? [event.text] : []))
+      expect(again).toBe(first)
+      expect(engine.prompts[0]!.includes('"name":"recall"')).toBe(recall === 'listed')
+    }
+  })
+})
+
 describe('nothing is lost', () => {
   test('a detail that the memory left out comes back by recall', async () => {
     let answered = ''
@@ -283,6 +309,7 @@ describe('nothing is lost', () => {
       const code = /The code of room 0 is (\d+)/.exec(prompt)?.[1]
       if (code !== undefined) return (answered = `It is ${code}.`)
       expect(prompt).toContain('Room 0 has a code (o1).')
+      expect(prompt).toContain('page(number: 0)\nAny of them in full: call recall with {"id": "<its id>"}.\n===END_MEMORY===')
       return call(['recall', { id: 'o1' }])
     }
     const engine = new ScriptedEngine(script)
@@ -312,9 +339,9 @@ describe('nothing is lost', () => {
     const list = await events(agent.run('Who built the lighthouse of Orrin?'))
     const [found, opened, all, again] = list.flatMap((event) => (event.type === 'observation' ? [event.text] : []))
     expect(found).toMatch(/^\[\{"title":"The lighthouse of Orrin"/)
-    expect(found).toMatch(/\n\(o1: 3 of 9 results; recall it for all\)$/)
+    expect(found).toMatch(/\n\(o1: 3 of 9 results; for all call recall with {"id": "o1"}\)$/)
     expect(opened).toContain('built by Mara Venn')
-    expect(opened).toMatch(/\(o2: \d+ of \d+ characters; recall it for the rest\)$/)
+    expect(opened).toMatch(/\(o2: \d+ of \d+ characters; for the rest call recall with {"id": "o2", "find": "<words>"}\)$/)
     expect(opened!.length).toBeLessThan(700)
     expect(all).toContain('Bargain shoes 8')
     expect(again).toContain('Mara Venn')

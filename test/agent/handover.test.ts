@@ -58,7 +58,7 @@ describe('a model that takes over', () => {
     const prompt = large.prompts.at(-1)!
     expect(pagesIn(prompt)).toEqual([5, 6])
     for (let turn = 1; turn <= 6; ++turn) expect(prompt).toContain(think(`open ${turn}`))
-    expect(prompt).toContain('o1 = page(number: 1); o2 = page(number: 2); o3 = page(number: 3); o4 = page(number: 4)\n===END_MEMORY===')
+    expect(prompt).toContain('o1 = page(number: 1); o2 = page(number: 2); o3 = page(number: 3); o4 = page(number: 4)\nAny of them in full: call recall with {"id": "<its id>"}.\n===END_MEMORY===')
     expect(pagesIn(small.prompts.at(-1)!)).toEqual([1, 2, 3, 4, 5])
     const omitted = list.filter((event) => event.type === 'compress')
     expect(omitted).toMatchObject([{ phase: 'omit', turn: 6, model: 'large', saved: expect.any(Number) }])
@@ -103,7 +103,7 @@ describe('a model that takes over', () => {
     await events(second.agent.resume(plain))
     const after = second.large.prompts[0]!
     expect(pagesIn(after)).toEqual([5, 6, 7])
-    expect(after).toContain('o4 = page(number: 4)\n===END_MEMORY===')
+    expect(after).toContain('o4 = page(number: 4)\nAny of them in full: call recall with {"id": "<its id>"}.\n===END_MEMORY===')
   })
 
   test('under every interleaving of swaps, reading ahead and tools, prompts are what the log says, and nothing stays behind', async () => {

@@ -12,7 +12,8 @@ const agent = (more: object) => new Agent({ models: { small }, ...more })
 
 describe('an agent', () => {
   test.each<[object, string]>([
-    [{ compress: { histroy: false } }, 'unknown option compress.histroy: expected some of observations, history'],
+    [{ compress: { histroy: false } }, 'unknown option compress.histroy: expected some of observations, history, recall'],
+    [{ compress: { recall: 'never' } }, 'compress.recall: expected told or listed, got "never"'],
     [{ compress: { history: { threshhold: 1 } } }, 'unknown option compress.history.threshhold'],
     [{ compress: { history: 'always' } }, `compress.history: expected 'gate', 'paper', a function, or an object with these as its rule, got "always"`],
     [{ compress: { history: { rule: 'always' } } }, 'got "always"'],
@@ -30,6 +31,13 @@ describe('an agent', () => {
   test('what can be is taken', () => {
     const lambda = () => 0.5
     expect(() => agent({ compress: { history: { rule: 'paper', lambda }, observations: { rank: { max: 4 } } }, sampling: { seed: 1 } })).not.toThrow()
+  })
+
+  test('a tool of its own called recall only where nothing is left out', () => {
+    const recall = defineTool({ name: 'recall', description: 'remembers', parameters: z.object({}), run: () => 'nothing' })
+    expect(() => agent({ tools: [recall] })).toThrow('a tool is called "recall", as the one that gives back what was left out')
+    expect(() => agent({ tools: [recall], compress: { observations: false, history: false } })).not.toThrow()
+    expect(() => agent({ tools: [recall], compress: false })).not.toThrow()
   })
 
   test('a run, a tool made of it, and a group', () => {
