@@ -10,7 +10,7 @@ namespace agentinfer {
 namespace {
 
 constexpr int kTileRows = 56;  // query rows times heads that share a pass over K and V
-constexpr int kMaxChunkBlocks = kMaxAttentionChunk / 16;
+constexpr int kMaxChunkBlocks = kMaxAttentionChunk / kKeyGroup;
 constexpr int kMaxGroup = 256;         // query heads that share a kv head
 constexpr int kSplitPositions = 1024;  // about: a split is a whole number of chunks
 constexpr int kTilesPerWorker = 4;     // fewer than this, and splits are handed out separately

@@ -31,15 +31,15 @@ void score_tile(const AttentionChunk& a, int row, const typename T::Element* k, 
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) sum[r][v] = zero();
   const float* q = a.q + row * a.q_stride;
-  const int64_t stride = a.q_stride;
-  for (int d = 0; d < a.head_dim; ++d, ++q, k += a.block_size) {
+  const int64_t stride = a.q_stride, group = int64_t{kKeyGroup} * a.head_dim;
+  for (int d = 0; d < a.head_dim; ++d, ++q, k += kKeyGroup) {
     if (R <= kPrefetchRows) {
       __builtin_prefetch(next_k + d * 64);
       __builtin_prefetch(next_v + d * 64, 0, 2);
     }
     Vec keys[V];
 #pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) keys[v] = T::get(k + v * kLanes);
+    for (int v = 0; v < V; ++v) keys[v] = T::get(k + v * kLanes / kKeyGroup * group + v * kLanes % kKeyGroup);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const Vec x = broadcast(q[r * stride]);
@@ -53,10 +53,10 @@ void score_tile(const AttentionChunk& a, int row, const typename T::Element* k, 
     for (int v = 0; v < V; ++v) store(scores + r * kMaxAttentionChunk + v * kLanes, sum[r][v]);
 }
 
-// Scores of R rows for positions [0, limit of the last of them), rounded up to 16.
+// Scores of R rows for positions [0, limit of the last of them), rounded up to groups of keys.
 template <int R, typename T>
 void score_rows(const AttentionChunk& a, int row) {
-  const int limit = (a.limit[row + R - 1] + 15) / 16 * 16;
+  const int limit = (a.limit[row + R - 1] + kKeyGroup - 1) / kKeyGroup * kKeyGroup;
   float* scores = a.scores + row * kMaxAttentionChunk;
   constexpr int kWide = kWideVecs * kLanes;
   for (int position = 0; position < limit;) {
@@ -69,11 +69,12 @@ void score_rows(const AttentionChunk& a, int row) {
     const auto* keys =
         static_cast<const char*>(after * a.block_size < limit ? a.k_blocks[after] : a.k_blocks[0]);
     if (limit - position >= kWide && a.block_size - inside >= kWide) {
-      score_tile<R, kWideVecs, T>(a, row, block + inside, scores + position, keys, values);
+      score_tile<R, kWideVecs, T>(a, row, block + inside * a.head_dim, scores + position, keys, values);
       position += kWide;
     } else {
-      score_tile<R, 16 / kLanes, T>(a, row, block + inside, scores + position, keys, values);
-      position += 16;
+      score_tile<R, kKeyGroup / kLanes, T>(a, row, block + inside * a.head_dim, scores + position, keys,
+                                           values);
+      position += kKeyGroup;
     }
   }
 }

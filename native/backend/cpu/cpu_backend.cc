@@ -11,14 +11,18 @@
 #include "backend/cpu/objects.h"
 #include "backend/cpu/packing.h"
 #include "backend/cpu/thread_pool.h"
+#include "backend/cpu/weight_order.h"
 #include "tensor/check.h"
 #include "tensor/elements.h"
 
 namespace agentinfer {
 namespace {
 
-constexpr int kOnePassRows = 6;            // up to so many, kernels pass over the columns of a panel once
+constexpr int kOnePassRows = 6;  // up to so many, kernels pass over the columns of a panel once
+constexpr size_t kLineBytes = 64;
 constexpr int64_t kInlineElements = 8192;  // row-wise work below this is not worth handing out
+constexpr int64_t kAheadBytes =
+    262144;  // of its next weights that an idle thread fetches: lies in its second cache
 
 template <typename To, typename From>
 To& as(From& from) {
@@ -94,9 +98,10 @@ class CpuBackendImpl final : public CpuBackend {
   }
 
   std::unique_ptr<KvCache> make_kv_cache(const KvLayout& layout, int blocks, int host_blocks) override {
-    if (layout.block_size < 16 || layout.block_size > kMaxAttentionChunk || layout.block_size % 16 != 0)
-      fail(ErrorCode::kInvalidArgument, "block size: expected a multiple of 16 up to ", kMaxAttentionChunk,
-           ", got ", layout.block_size);
+    if (layout.block_size < kKeyGroup || layout.block_size > kMaxAttentionChunk ||
+        layout.block_size % kKeyGroup != 0)
+      fail(ErrorCode::kInvalidArgument, "block size: expected a multiple of ", kKeyGroup, " up to ",
+           kMaxAttentionChunk, ", got ", layout.block_size);
     return std::make_unique<CpuKvCache>(layout, blocks, host_blocks);
   }
 
@@ -113,6 +118,7 @@ class CpuBackendImpl final : public CpuBackend {
     inputs_ = inputs;
     cache_ = &as<CpuKvCache>(cache);
     attention_->begin_step(inputs, cache.layout.block_size);
+    order_.begin_step();
     const auto half = static_cast<int64_t>(inv_freq_.size());
     for_rows(rows(), half * 16, [&](int64_t row) {
       for (int64_t i = 0; i < half; ++i) {
@@ -202,6 +208,7 @@ class CpuBackendImpl final : public CpuBackend {
     };
     const float *q_weight = weight(q_norm), *k_weight = weight(k_norm);
     for_rows(rows(), qkv.cols, [&](int64_t row) {
+      fetch_slot(layer, row);
       float* head = values.row(row);
       for (int i = 0; i < shape_.heads + shape_.kv_heads; ++i, head += shape_.head_dim)
         position_head(row, head, i < shape_.heads ? q_weight : k_weight, eps);
@@ -266,35 +273,31 @@ class CpuBackendImpl final : public CpuBackend {
   // Runs body(row); on the pool where rows * elements is worth it.
   template <typename Body>
   void for_rows(int64_t count, int64_t elements, const Body& body) {
-    const int64_t chunk =
+    const int64_t least =
         std::max<int64_t>(1, std::min(kInlineElements / std::max<int64_t>(elements, 1), count));
-    pool_.parallel_for(static_cast<int>((count + chunk - 1) / chunk), [&](int64_t part, int) {
-      for (int64_t row = part * chunk; row < std::min(count, (part + 1) * chunk); ++row) body(row);
+    pool_.parallel_runs(count, least, [&](int64_t first, int64_t run, int) {
+      for (int64_t row = first; row < first + run; ++row) body(row);
     });
   }
 
-  // Splits the panels of a product into runs: body(first panel, panels, worker). A run is a share of what is
-  // left, so the first ones are long and stream from memory without a break, and the last ones are short, so
-  // that all threads end together. With more rows than one pass takes no run is below four panels: a thread
-  // that passes over a panel several times fetches the next one meanwhile, and uses each block of rows again
-  // while it is in cache.
+  // Runs body(first panel, panels, worker) over all panels of a product. With more rows than one pass takes
+  // no run is below four panels: a thread that passes over a panel several times fetches the next one
+  // meanwhile, and uses each block of rows again while it is in cache. Threads that wait afterwards fetch the
+  // weights that they will read next.
   template <typename Body>
-  void for_panels(int64_t panels, int count, const Body& body) {
-    const int64_t least = count <= kOnePassRows ? 1 : 4;
-    runs_.clear();
-    for (int64_t first = 0; first < panels; first = runs_.back().second) {
-      const int64_t share = (panels - first) / (2 * pool_.size());
-      runs_.emplace_back(first, std::min(panels, first + std::max(share, least)));
+  void for_panels(const PackedWeights& w, int count, const Body& body) {
+    const WeightOrder::Panels next = order_.advance(w);
+    for (int worker = 1; worker < pool_.size(); ++worker) {
+      const int64_t begin = pool_.part_begin(worker, next.count),
+                    end = pool_.part_begin(worker + 1, next.count);
+      pool_.fetch_when_idle(worker, next.data + begin * next.panel_bytes,
+                            std::min(kAheadBytes, (end - begin) * next.panel_bytes));
     }
-    const int runs = static_cast<int>(runs_.size());
-    pool_.parallel_for(runs, [&](int64_t task, int worker) {
-      const auto [first, end] = runs_[static_cast<size_t>(runs - 1 - task)];  // the pool counts down
-      body(first, end - first, worker);
-    });
+    pool_.parallel_runs(w.panels, count <= kOnePassRows ? 1 : 4, body);
   }
 
   void bf16(const CpuActivation& x, const PackedWeights& w, int count, CpuActivation& out) {
-    for_panels(w.panels, count, [&](int64_t first, int64_t panels, int worker) {
+    for_panels(w, count, [&](int64_t first, int64_t panels, int worker) {
       kernels_.floats->matmul({.x = x.row(0),
                                .x_stride = x.stride,
                                .rows = count,
@@ -310,7 +313,7 @@ class CpuBackendImpl final : public CpuBackend {
 
   void int8(const CpuActivation& x, const PackedWeights& w, int count, CpuActivation& out) {
     quantize(x, w.k4() * 4, count);
-    for_panels(w.panels, count, [&](int64_t first, int64_t panels, int) {
+    for_panels(w, count, [&](int64_t first, int64_t panels, int) {
       const int64_t column = first * kPanelColumns;
       kernels_.int8->matmul({.x = x.quantized.as<int8_t>(),
                              .x_stride = x.quantized_stride,
@@ -345,30 +348,50 @@ class CpuBackendImpl final : public CpuBackend {
     kernels_.floats->rope(head, cos_.as<float>() + row * half, sin_.as<float>() + row * half, half);
   }
 
-  // Writes one row's k and v to its slot: v as it lies, k one element in each of head_dim rows.
+  // Where a row's k and v go, in the kv head `head`: the first of k's elements, which lie kKeyGroup apart,
+  // and v.
+  struct Slot {
+    std::byte *k, *v;
+  };
+  Slot slot(int layer, int64_t row, int head) const {
+    const auto position = inputs_.slots[static_cast<size_t>(row)];
+    const int32_t block = position / cache_->layout.block_size, offset = position % cache_->layout.block_size;
+    const size_t head_bytes =
+        cache_->piece() / static_cast<size_t>(shape_.kv_heads) * static_cast<size_t>(head);
+    const size_t element = cache_->element, vector = static_cast<size_t>(shape_.head_dim) * element;
+    const auto inside = static_cast<size_t>(offset % kKeyGroup), group = static_cast<size_t>(offset) - inside;
+    return {cache_->k(layer, block) + head_bytes + group * vector + inside * element,
+            cache_->v(layer, block) + head_bytes + static_cast<size_t>(offset) * vector};
+  }
+
+  // Asks for the lines that store_kv will write, all at once: k's elements lie on many. Inlined, since to GCC
+  // what only fetches has no effect.
+  [[gnu::always_inline]] void fetch_slot(int layer, int64_t row) const {
+    const size_t vector = static_cast<size_t>(shape_.head_dim) * cache_->element;
+    for (int head = 0; head < shape_.kv_heads; ++head) {
+      const Slot to = slot(layer, row, head);
+      for (size_t at = 0; at < kKeyGroup * vector; at += kLineBytes) __builtin_prefetch(to.k + at, 1);
+      for (size_t at = 0; at < vector; at += kLineBytes) __builtin_prefetch(to.v + at, 1);
+    }
+  }
+
+  // Writes one row's k and v to its slot.
   void store_kv(int layer, int64_t row, const float* qkv) {
-    const int block_size = cache_->layout.block_size, dim = shape_.head_dim;
-    const int32_t slot = inputs_.slots[static_cast<size_t>(row)];
-    const int32_t block = slot / block_size, offset = slot % block_size;
+    const int dim = shape_.head_dim;
     const float* k = qkv + static_cast<int64_t>(shape_.heads) * dim;
     const float* v = k + static_cast<int64_t>(shape_.kv_heads) * dim;
-    const size_t head_bytes = cache_->piece() / static_cast<size_t>(shape_.kv_heads);
     for (int head = 0; head < shape_.kv_heads; ++head, k += dim, v += dim) {
-      std::byte* keys = cache_->k(layer, block) + static_cast<size_t>(head) * head_bytes;
-      std::byte* values = cache_->v(layer, block) + static_cast<size_t>(head) * head_bytes;
-      values += static_cast<size_t>(offset) * static_cast<size_t>(dim) * cache_->element;
+      const Slot to = slot(layer, row, head);
       if (cache_->type == KvType::kF32) {
-        std::memcpy(values, v, static_cast<size_t>(dim) * sizeof(float));
-        for (int d = 0; d < dim; ++d) reinterpret_cast<float*>(keys)[d * block_size + offset] = k[d];
+        std::memcpy(to.v, v, static_cast<size_t>(dim) * sizeof(float));
+        for (int d = 0; d < dim; ++d) reinterpret_cast<float*>(to.k)[d * kKeyGroup] = k[d];
       } else {
-        store_16(k, v, dim, reinterpret_cast<uint16_t*>(keys), block_size, offset,
-                 reinterpret_cast<uint16_t*>(values));
+        store_16(k, v, dim, reinterpret_cast<uint16_t*>(to.k), reinterpret_cast<uint16_t*>(to.v));
       }
     }
   }
 
-  void store_16(const float* k, const float* v, int dim, uint16_t* keys, int block_size, int offset,
-                uint16_t* values) {
+  void store_16(const float* k, const float* v, int dim, uint16_t* keys, uint16_t* values) {
     const auto convert = cache_->type == KvType::kF16 ? kernels_.floats->to_f16 : kernels_.floats->to_bf16;
     convert(v, dim, values);
     constexpr int kPart = 64;
@@ -376,7 +399,7 @@ class CpuBackendImpl final : public CpuBackend {
     for (int begin = 0; begin < dim; begin += kPart) {
       const int count = std::min(kPart, dim - begin);
       convert(k + begin, count, part);
-      for (int d = 0; d < count; ++d) keys[(begin + d) * block_size + offset] = part[d];
+      for (int d = 0; d < count; ++d) keys[(begin + d) * kKeyGroup] = part[d];
     }
   }
 
@@ -384,8 +407,8 @@ class CpuBackendImpl final : public CpuBackend {
   const std::string isa_;
   ThreadPool pool_;
   Arena weights_;
-  std::vector<std::pair<int64_t, int64_t>> runs_;  // of the product in progress: [first panel, end)
-  Memory convert_;                                 // one block of a panel as f32 for each worker
+  WeightOrder order_;
+  Memory convert_;  // one block of a panel as f32 for each worker
   AttentionShape shape_;
   std::vector<float> inv_freq_;
   Memory cos_, sin_;  // [rows of the step][head_dim / 2]

@@ -15,6 +15,9 @@ namespace agentinfer {
 inline constexpr int kPanelColumns = 64;
 inline constexpr int64_t kKBlock = 256;         // rows of k that are converted, or kept in cache, at a time
 inline constexpr int kMaxAttentionChunk = 256;  // KV positions between two updates of the running softmax
+// Positions whose keys lie together, element by element: vectors of them are read at once, and a new key
+// touches the lines of so many positions only.
+inline constexpr int kKeyGroup = 16;
 
 // y[r][c] = sum over ascending k of x[r][k] * w[k][c] (one chain of fused multiply-adds), + bias[c].
 struct MatmulBf16 {
@@ -56,9 +59,10 @@ struct AttentionChunk {
   int64_t q_stride;
   int rows;
   const int32_t* limit;  // positions of the chunk that each row sees, > 0, not decreasing from row to row
-  const void* const* k_blocks;  // of the chunk's blocks, this kv head: [head_dim][block_size]
+  const void* const*
+      k_blocks;  // of the chunk's blocks, this kv head: [block_size / kKeyGroup][head_dim][kKeyGroup]
   const void* const* v_blocks;  // [block_size][head_dim]; readable some vectors past the end
-  int block_size;               // a multiple of 16
+  int block_size;               // a multiple of kKeyGroup
   int head_dim;
   float scale;
   float* scores;  // work memory [rows][kMaxAttentionChunk]

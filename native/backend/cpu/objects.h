@@ -47,8 +47,8 @@ struct CpuActivation final : Activation {
   mutable int quantized_rows = 0;
 };
 
-// Per layer: K [block][kv_head][head_dim][block_size] and V [block][kv_head][block_size][head_dim]. A host
-// block is the same pieces of all layers, one after the other.
+// Per layer: K [block][kv_head][block_size / kKeyGroup][head_dim][kKeyGroup] and V
+// [block][kv_head][block_size][head_dim]. A host block is the same pieces of all layers, one after the other.
 struct CpuKvCache final : KvCache {
   CpuKvCache(const KvLayout& shape, int device_blocks, int host);
   size_t piece() const { return piece_bytes; }  // bytes of K (or V) of one block in one layer

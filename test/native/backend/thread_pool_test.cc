@@ -36,6 +36,48 @@ TEST("every task runs exactly once, whatever the thread and task counts") {
   }
 }
 
+TEST("runs make up all items once; none is below the least size but the last of a part") {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    for (const int64_t items : {0, 1, 5, 64, 1000})
+      for (const int64_t least : {1, 4, 100}) {
+        std::vector<int> ran(static_cast<size_t>(items), 0);
+        std::atomic<int> small{0};
+        pool.parallel_runs(items, least, [&](int64_t first, int64_t count, int) {
+          if (count < least) small.fetch_add(1);
+          for (int64_t i = first; i < first + count; ++i) ++ran[static_cast<size_t>(i)];
+        });
+        for (const int count : ran) CHECK_EQ(count, 1);
+        CHECK(small.load() <= threads);
+      }
+  }
+}
+
+TEST("what a thread that is held up has not begun, the others do") {
+  ThreadPool pool(3);
+  std::atomic<int64_t> done{0};
+  constexpr int64_t kItems = 90;
+  pool.parallel_runs(kItems, 1, [&](int64_t first, int64_t count, int) {
+    if (first == 0)  // half of the first part, until all else is done
+      while (done.load() < kItems - count) std::this_thread::yield();
+    done.fetch_add(count);
+  });
+  CHECK_EQ(done.load(), kItems);
+}
+
+TEST("fetching while idle reads nothing and holds nothing up, wherever it points") {
+  ThreadPool pool(3);
+  const std::vector<char> some(1 << 16);
+  std::atomic<int> ran{0};
+  for (int round = 0; round < 300; ++round) {
+    for (int worker = 0; worker < 3; ++worker)
+      pool.fetch_when_idle(worker, round % 2 == 0 ? some.data() : nullptr,
+                           round % 3 == 0 ? int64_t{1} << 40 : 1 << 16);
+    pool.parallel_for(6, [&](int, int) { ran.fetch_add(1); });
+  }
+  CHECK_EQ(ran.load(), 1800);
+}
+
 TEST("a worker index is held by one thread at a time, and writes are visible after the loop") {
   ThreadPool pool(4);
   std::vector<int64_t> per_worker(4, 0);
