@@ -122,7 +122,7 @@ export class AgentRun implements AsyncIterable<AgentEvent> {
     return this.#run.record()
   }
 
-  /** Its events from the beginning on; read once. */
+  /** Its events from the beginning on, but for deltas of turns that were over before anybody read; read once. */
   async *[Symbol.asyncIterator](): AsyncGenerator<AgentEvent, void, undefined> {
     let ended = false
     try {

@@ -155,7 +155,9 @@ export class Compressor {
     if (this.#host.turn() < this.#notBefore) return
     const messages = transcript.messagesFor(active.which)
     const threadPieces = active.thread.pieces()
-    const pieces = piecesOf(threadPieces, messages, options.keepRecent)
+    const pieces = piecesOf(threadPieces, messages, options.keepRecent).map((piece, index) =>
+      piece.compressible ? { ...piece, stays: this.#stays(piece, messages.slice(threadPieces[index]!.from, threadPieces[index]!.to)) } : piece,
+    )
     const verdict = this.#verdict(pieces, active)
     // A context that is nearly full loses all it can, whatever that costs.
     const plan = must && !verdict.swap ? priceAll(pieces, this.#remaining(), this.#costs(active), options) : verdict.plan
@@ -168,6 +170,16 @@ export class Compressor {
     job.done = this.#prepare(job, active, transcript.messagesFor(this.#host.distiller.which).slice()).catch((error: unknown) => {
       job.failure = error
     })
+  }
+
+  /** Tokens that a memory has of each observation beside facts, by the length of their text and what its tokens are long. */
+  #stays({ tokens }: ContextPiece, messages: readonly TranscriptMessage[]): number {
+    const { prompts, archive } = this.#host
+    const sources = sourcesOf(messages.flatMap(({ steps }) => steps.filter((step) => step.kind === 'observation')), archive)
+    if (sources.length === 0) return 0
+    const added = prompts.memory('', [...sources, ...sources]).length - prompts.memory('', sources).length
+    const characters = messages.reduce((sum, { content }) => sum + content.length, 0)
+    return Math.min(tokens, Math.round((Math.max(0, added) * tokens) / Math.max(1, characters)))
   }
 
   #verdict(pieces: readonly ContextPiece[], active: Side): GateVerdict {

@@ -71,21 +71,47 @@ export type AgentEvent =
   | { readonly type: 'answer'; readonly turn: number; readonly text: string }
   | { readonly type: 'end'; readonly reason: EndReason; readonly spent: Spent }
 
-/** Events waiting for their reader. Neighbouring deltas of one channel become one, so a slow reader costs little. */
+/** All but pieces of text as they come, here or in an agent that was called: what those are pieces of is told again as a whole. */
+export function isWhole(event: AgentEvent): event is Exclude<AgentEvent, { readonly type: 'delta' }> {
+  return event.type === 'agent' ? isWhole(event.event) : event.type !== 'delta'
+}
+
+/** One in place of two neighbouring deltas of a turn and channel. */
+function joined(before: AgentEvent | undefined, event: AgentEvent): AgentEvent | undefined {
+  if (before?.type === 'agent' && event.type === 'agent' && before.id === event.id) {
+    const inner = joined(before.event, event.event)
+    return inner && { ...event, event: inner }
+  }
+  const same = before?.type === 'delta' && event.type === 'delta' && before.turn === event.turn && before.channel === event.channel
+  return same ? { ...before, text: before.text + event.text } : undefined
+}
+
+/**
+ * Events waiting for their reader. Neighbouring deltas of one channel become one, so a slow reader costs little. While there is no reader at
+ * all, deltas are kept for the turn they belong to only, and those of called agents not at all: what stays are the events that the run's
+ * record has as well.
+ */
 export class EventQueue {
   #events: AgentEvent[] = []
+  /** Of `#events`: before it are no deltas, while nobody reads. */
+  #border = 0
+  #reads = false
   #wake: (() => void) | undefined
   #ended = false
   #error: { readonly value: unknown } | undefined
 
   push(event: AgentEvent): void {
-    const last = this.#events.at(-1)
-    if (event.type === 'delta' && last?.type === 'delta' && last.turn === event.turn && last.channel === event.channel) {
-      this.#events[this.#events.length - 1] = { ...last, text: last.text + event.text }
-    } else {
-      this.#events.push(event)
-    }
+    if (!this.#reads && event.type === 'turn') this.#forgetDeltas()
+    if (!this.#reads && event.type === 'agent' && !isWhole(event)) return
+    const both = joined(this.#events.at(-1), event)
+    if (both === undefined) this.#events.push(event)
+    else this.#events[this.#events.length - 1] = both
     this.#wake?.()
+  }
+
+  #forgetDeltas(): void {
+    for (const event of this.#events.splice(this.#border)) if (isWhole(event)) this.#events.push(event)
+    this.#border = this.#events.length
   }
 
   end(error?: { readonly value: unknown }): void {
@@ -99,6 +125,7 @@ export class EventQueue {
   }
 
   async *read(): AsyncGenerator<AgentEvent, void, undefined> {
+    this.#reads = true
     for (;;) {
       const events = this.#events
       this.#events = []

@@ -1,31 +1,27 @@
 /** One run of an agent: think, act, observe, until there is an answer or a limit. */
 import { randomUUID } from 'node:crypto'
 
-import { publish } from '../diagnostics.js'
-import type { AgentMessage } from '../diagnostics.js'
 import { AgentInferError } from '../errors.js'
 import { CostMeter } from '../policy/compress_costs.js'
-import { interest } from '../policy/observe.js'
 import type { Which } from '../policy/route.js'
 import { Archive } from './archive.js'
 import { Budget } from './budget.js'
+import { Calls } from './calls.js'
 import { Collab } from './collab.js'
 import type { CollabRecord } from './collab.js'
 import { Compressor, pressureOn } from './compressor.js'
 import type { Side } from './compressor.js'
-import { EventQueue } from './events.js'
-import type { AgentEvent, EndReason, UsageEvent, UsagePurpose } from './events.js'
+import type { AgentEvent, EndReason, EventQueue, UsageEvent, UsagePurpose } from './events.js'
 import type { AgentResponse } from './host.js'
-import { observe } from './observe.js'
 import type { ResolvedAgent } from './options.js'
 import { systemPrompt } from './prompt.js'
 import { recallTool } from './recall.js'
-import type { RunRecord, TimedEvent } from './record.js'
+import type { RunRecord } from './record.js'
 import { Thread } from './thread.js'
-import { runCall } from './tools.js'
-import type { CallingRun, Tool, ToolOutcome } from './tools.js'
-import { describeCall, Transcript } from './transcript.js'
-import type { Step, StepOf, ToolCall } from './transcript.js'
+import { Told } from './told.js'
+import type { CallingRun, Tool } from './tools.js'
+import { Transcript } from './transcript.js'
+import type { Step, ToolCall } from './transcript.js'
 import { readTurn } from './turn.js'
 import type { TurnOutput } from './turn.js'
 
@@ -74,17 +70,15 @@ export class Run {
   readonly #agent: ResolvedAgent
   /** Names the tree of runs that this one belongs to. */
   readonly #id: string
-  readonly #events = new EventQueue()
-  readonly #log: TimedEvent[] = []
-  readonly #startedAt = performance.now()
+  readonly #told: Told
   readonly #controller = new AbortController()
   readonly #transcript: Transcript
   readonly #archive: Archive
   readonly #budget: Budget
-  readonly #tools: ReadonlyMap<string, Tool>
   readonly #sides = new Map<Which, Side>()
   readonly #collab: Collab
   readonly #compressor: Compressor | undefined
+  readonly #calls: Calls
   readonly #background = new Set<Promise<unknown>>()
   #turn: number
   #silent = 0
@@ -97,11 +91,11 @@ export class Run {
     this.#agent = agent
     const { record, parent } = start
     this.#id = parent?.run ?? randomUUID()
+    this.#told = new Told({ agent: agent.name, run: this.#id })
     const now = performance.now()
     this.#archive = Archive.from(record?.archive ?? [])
     const { recall } = agent
     const own = recall === undefined ? agent.tools : [...agent.tools, recallTool(this.#archive, agent.observations?.characters ?? 4000)]
-    this.#tools = new Map(own.map((tool) => [tool.name, tool]))
     const rendering = { suffix: agent.suffix }
     this.#transcript = record === undefined ? new Transcript(rendering) : Transcript.from(record.transcript, rendering)
     this.#budget = parent === undefined ? new Budget(agent.limits, now, undefined, record?.spent) : parent.budget.share(parent.siblings, agent.limits, now)
@@ -115,16 +109,12 @@ export class Run {
     this.#openSides()
     this.#collab = this.#makeCollab(record?.route)
     this.#compressor = this.#makeCompressor()
-    publish('agentinfer:agent:start', () => ({
-      ...this.#message(),
-      question: start.question,
-      resumed: record !== undefined,
-      called: parent !== undefined,
-    }))
+    this.#calls = this.#makeCalls(own)
+    this.#told.begin(start.question, { resumed: record !== undefined, called: parent !== undefined })
   }
 
   get events(): EventQueue {
-    return this.#events
+    return this.#told.events
   }
 
   get transcript(): Transcript {
@@ -133,7 +123,7 @@ export class Run {
 
   /** It has ended; what events there are can still be read. */
   get over(): boolean {
-    return this.#events.ended
+    return this.events.ended
   }
 
   abort(reason: unknown): void {
@@ -152,13 +142,11 @@ export class Run {
       await this.#cleanUp()
       this.#save()
       this.#emit({ type: 'end', reason: end, spent: this.#budget.spent(performance.now()) })
-      this.#events.end()
-      publish('agentinfer:agent:end', () => ({ ...this.#message(), end, answer: this.#answer, milliseconds: performance.now() - this.#startedAt }))
+      this.#told.end(end, this.#answer)
       return { answer: this.#answer, end, transcript: this.#transcript, record: this.record() }
     } catch (error) {
       await this.#cleanUp()
-      this.#events.end({ value: error })
-      publish('agentinfer:agent:error', () => ({ ...this.#message(), error }))
+      this.#told.fail(error)
       throw error
     } finally {
       clearTimeout(timer)
@@ -176,7 +164,7 @@ export class Run {
       turn: saved.turn,
       spent: this.#budget.spent(performance.now()),
       route: saved.route,
-      events: this.#log.slice(),
+      events: this.#told.log.slice(),
     }
   }
 
@@ -285,57 +273,15 @@ export class Run {
     verdict.catch(() => undefined) // awaited below, where what comes before does not throw
     this.#collab.warm()
     this.#compressor?.catchUp()
-    const [outcomes, progress] = await Promise.all([this.#runCalls(calls), verdict])
+    const [outcomes, progress] = await Promise.all([this.#calls.run(calls), verdict])
     this.#controller.signal.throwIfAborted()
-    const observations = calls.map((call, index) => this.#observe(call, outcomes[index]!))
+    const observations = calls.map((call, index) => this.#calls.observe(call, outcomes[index]!))
     if (calls.length === 0) this.#transcript.add<'query'>({ kind: 'query', text: this.#agent.prompts.nudge, by: 'agent' })
     this.#collab.decide([...steps, ...observations], progress)
     if (this.#collab.finish) this.#last = 'finish'
     this.#turnStats.seconds += (performance.now() - started) / 1000
     const last = outcomes.find((outcome) => outcome.ok && outcome.tool.final)
     return last?.ok === true ? last.tool.render(last.value) : undefined
-  }
-
-  #runCalls(calls: readonly ToolCall[]): Promise<ToolOutcome[]> {
-    const siblings = Math.max(1, calls.length)
-    const calling = {
-      run: this.#id,
-      budget: this.#budget,
-      archive: this.#archive,
-      emit: (event: AgentEvent) => this.#emit(event),
-      until: (work: Promise<unknown>) => this.#inBackground(work.catch(() => undefined)),
-    }
-    let previous: Promise<unknown> = Promise.resolve()
-    return Promise.all(
-      calls.map(({ id, call }) => {
-        const context = {
-          signal: this.#controller.signal,
-          callId: id,
-          agents: { ...calling, siblings },
-        }
-        const alone = 'name' in call && this.#tools.get(call.name)?.parallel === false
-        const outcome = alone ? previous.then(() => runCall(call, this.#tools, context)) : runCall(call, this.#tools, context)
-        if (alone) previous = outcome
-        return outcome
-      }),
-    )
-  }
-
-  #observe({ id, call }: ToolCall, outcome: ToolOutcome): StepOf<'observation'> {
-    const question = this.#transcript.log.findLast((step) => step.kind === 'query' && step.by === 'user')
-    const plan = this.#transcript.log.findLast((step) => step.kind === 'think' && step.text !== '')
-    const short = describeCall(call)
-    const { text, ref, ok, tool } = observe(outcome, {
-      archive: this.#archive,
-      turn: this.#turn,
-      call: short,
-      query: interest(question?.kind === 'query' ? question.text : '', plan?.kind === 'think' ? plan.text : ''),
-      prompts: this.#agent.prompts,
-      options: this.#agent.observations,
-    })
-    const step = this.#transcript.add<'observation'>({ kind: 'observation', turn: this.#turn, call: id, tool, text, ref, ok })
-    this.#emit({ type: 'observation', turn: this.#turn, call: { id, call }, text, ref, ok, milliseconds: outcome.milliseconds })
-    return step
   }
 
   /** Between two turns: the only place where contexts change. */
@@ -393,6 +339,21 @@ export class Run {
       },
       record,
     )
+  }
+
+  #makeCalls(tools: readonly Tool[]): Calls {
+    return new Calls({
+      agent: this.#agent,
+      tools: new Map(tools.map((tool) => [tool.name, tool])),
+      transcript: this.#transcript,
+      archive: this.#archive,
+      budget: this.#budget,
+      signal: this.#controller.signal,
+      run: this.#id,
+      turn: () => this.#turn,
+      emit: (event) => this.#emit(event),
+      inBackground: (work) => this.#inBackground(work),
+    })
   }
 
   #makeCompressor(): Compressor | undefined {
@@ -455,15 +416,7 @@ export class Run {
   }
 
   #emit(event: AgentEvent): void {
-    if (event.type !== 'delta') {
-      this.#log.push({ at: performance.now() - this.#startedAt, event })
-      publish('agentinfer:agent:event', () => ({ ...this.#message(), event }))
-    }
-    this.#events.push(event)
-  }
-
-  #message(): AgentMessage {
-    return { agent: this.#agent.name, run: this.#id }
+    this.#told.emit(event)
   }
 
   #inBackground(work: Promise<unknown>): void {

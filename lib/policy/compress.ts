@@ -14,6 +14,8 @@ export interface ContextPiece {
   readonly tokens: number
   /** An observation that is not among the recent ones and was not replaced before. */
   readonly compressible: boolean
+  /** Tokens that a memory has of it whatever is worth remembering: its id and the call it came from. Default 0. */
+  readonly stays?: number
 }
 
 /** Measured and configured costs. Seconds, tokens, blocks. */
@@ -73,6 +75,7 @@ export interface SwapPlan {
   /** Tokens before the first change: their KV is kept. */
   readonly kept: number
   readonly replaced: number
+  /** Of the memory, the ids and calls of what it replaces among them. */
   readonly memory: number
   /** Tokens the context loses. */
   readonly saved: number
@@ -94,7 +97,7 @@ export interface GateVerdict {
   readonly plan: SwapPlan | undefined
 }
 
-/** Tokens a memory of so many replaced tokens will have. */
+/** Tokens that are written of so many replaced tokens. */
 export function memoryTokens(replaced: number, options: CompressOptions = defaultCompress): number {
   return Math.round(Math.min(options.memoryMax, Math.max(options.memoryMin, replaced * options.memoryShare)))
 }
@@ -108,20 +111,22 @@ export function priceSwap(
   costs: CompressCosts,
   options: CompressOptions = defaultCompress,
 ): SwapPlan {
-  let [kept, replaced, total, tokenTurns] = [0, 0, 0, 0]
-  pieces.forEach(({ tokens, compressible }, index) => {
+  let [kept, replaced, stays, total, tokenTurns] = [0, 0, 0, 0, 0]
+  pieces.forEach(({ tokens, compressible, stays: stay = 0 }, index) => {
     total += tokens
     if (index < from) kept += tokens
     else if (index < to && compressible) {
       replaced += tokens
+      stays += stay
       tokenTurns += replaced
     }
   })
-  const memory = memoryTokens(replaced, options)
+  const written = memoryTokens(replaced, options)
+  const memory = written + stays
   const saved = replaced - memory
   const recomputed = total - kept - saved
   const { turnSeconds, turnTokens, turnPrompt, load } = costs
-  const distil = (costs.distilRead + memory * (costs.distil + costs.distilAttend * total)) * load
+  const distil = (costs.distilRead + written * (costs.distil + costs.distilAttend * total)) * load
   const recompute = prefillCost(kept, recomputed, costs) * load
   const meanwhile = turnSeconds <= 0 ? 1 : Math.max(1, Math.min(remaining, Math.ceil((distil + recompute) / turnSeconds)))
   const twice = prefillCost(kept + recomputed, meanwhile * (turnPrompt + turnTokens), costs) * load

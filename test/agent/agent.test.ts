@@ -233,6 +233,45 @@ test('one signal for many runs, and many calls of one turn, are nothing to be wa
   expect(warnings.filter(({ name }) => name === 'MaxListenersExceededWarning')).toEqual([])
 })
 
+describe('events that nobody reads', () => {
+  const turn = (index: number): string => `${think(`look ${index}`)}${call(['echo', { text: String(index) }])}`
+  const script = [...Array.from({ length: 30 }, (_, index) => turn(index)), think('it is clear') + 'It is a.']
+
+  test('are kept without the deltas of turns that are over; whoever comes late reads all the others', async () => {
+    const { agent } = small(script)
+    const run = agent.run('go')
+    const { record } = await run.result
+    const list = await events(run)
+    expect(list.filter(({ type }) => type !== 'delta')).toEqual(record.events.map(({ event }) => event))
+    const deltas = only(list, 'delta')
+    expect(new Set(deltas.map((delta) => delta.turn))).toEqual(new Set([31]))
+    expect(deltas.map(({ text }) => text).join('')).toContain('It is a.')
+  })
+
+  test('whoever comes in the middle reads that turn from its beginning, and every delta from then on', async () => {
+    let arrive = (): void => undefined
+    const there = new Promise<void>((resolve) => (arrive = resolve))
+    let go = (): void => undefined
+    const wait = new Promise<void>((resolve) => (go = resolve))
+    const { agent } = small(script, {
+      tools: [defineTool({
+        name: 'echo', description: 'x', parameters: z.object({ text: z.string() }),
+        run: async ({ text }) => (text === '10' ? (arrive(), await wait, text) : text),
+      })],
+    })
+    const run = agent.run('go')
+    await there
+    const list: AgentEvent[] = []
+    for await (const event of run) {
+      list.push(event)
+      go()
+    }
+    const { record } = await run.result
+    expect(list.filter(({ type }) => type !== 'delta')).toEqual(record.events.map(({ event }) => event))
+    expect([...new Set(only(list, 'delta').map((delta) => delta.turn))]).toEqual(Array.from({ length: 21 }, (_, index) => 11 + index))
+  })
+})
+
 describe('options', () => {
   test.each([
     [{ models: {} }, /expected small, large or both/],

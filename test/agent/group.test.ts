@@ -48,6 +48,21 @@ describe('agents that call agents', () => {
     expect(engine.live.size + engine.running).toBe(0)
   })
 
+  test('deltas of those that are called are shown as they come, and are in no record', async () => {
+    const agent = deepResearch({ models: { small: new ScriptedEngine(researcher) }, tools: [fact] })
+    const [read, unread] = [agent.run('What about A and B?'), agent.run('What about A and B?')]
+    const shown = (await events(read)).filter((event) => event.type === 'agent' && event.event.type === 'delta')
+    expect(shown.length).toBeGreaterThan(2)
+    for (const run of [read, unread]) {
+      const { record } = await run.result
+      const inner = record.events.flatMap(({ event }) => (event.type === 'agent' ? [event.event.type] : []))
+      expect(inner).toContain('answer')
+      expect(inner).not.toContain('delta')
+    }
+    const late = await events(unread)
+    expect(late.filter((event) => event.type === 'agent' && event.event.type === 'delta')).toEqual([])
+  })
+
   test('siblings find the KV of what they share', async () => {
     const engine = new ScriptedEngine(researcher)
     const list = await events(deepResearch({ models: { small: engine }, tools: [fact] }).run('What about A and B?'))

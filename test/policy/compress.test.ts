@@ -79,6 +79,19 @@ describe('the price of a swap', () => {
     }
   })
 
+  test('what a memory says of each result beside facts is not saved, and not written', () => {
+    const pieces = conversation(12, 1500)
+    const named = pieces.map((p) => (p.compressible ? { ...p, stays: 30 } : p))
+    const count = pieces.filter(({ compressible }) => compressible).length
+    const [plain, plan] = [priceAll(pieces, 10, costs)!, priceAll(named, 10, costs)!]
+    expect([plan.memory, plan.saved]).toEqual([plain.memory + 30 * count, plain.saved - 30 * count])
+    expect(plan.gain / plan.saved).toBeCloseTo(plain.gain / plain.saved, 9)
+    const distil = (of: typeof plan) => of.cost - (of.recomputed - plain.recomputed) * costs.prefill
+    expect(distil(plan)).toBeCloseTo(distil(plain), 6)
+    const allStays = pieces.map((p) => (p.compressible ? { ...p, stays: p.tokens } : p))
+    expect(costGate(allStays, 40, costs).reason).toBe('too little to replace')
+  })
+
   test('the gate takes the best beginning there is', () => {
     for (let round = 0; round < 200; ++round) {
       const pieces = conversation(4 + Math.floor(random() * 20), 200 + Math.floor(random() * 2000))
