@@ -39,7 +39,8 @@ interface Subject {
 /** Below every shape's vocabulary. */
 const ids = 8000
 const prefillTokens = 512
-const decodeTokens = 24
+const decodeTokens = 64
+const promptTokens = 16
 const batch = 8
 const verifyRows = 6
 type Weights = 'bf16' | 'int8'
@@ -57,7 +58,7 @@ async function prefill(engine: Engine): Promise<number> {
 
 /** Milliseconds per step of `rows` sequences decoding together. */
 async function decodeStep(engine: Engine, rows: number): Promise<number> {
-  const prompts = Array.from({ length: rows }, () => randomTokens(16))
+  const prompts = Array.from({ length: rows }, () => randomTokens(promptTokens))
   const responses = await Promise.all(
     prompts.map((tokens) => engine.generate({ tokens, maxTokens: decodeTokens + 1, ...generation }).response),
   )
@@ -93,8 +94,8 @@ async function roundsOf(report: Report, { name, threads }: Subject, weights: Wei
     keep(samples.batch, await decodeStep(engine, batch))
     keep(samples.prefill, await prefill(engine))
     if (peer === undefined) continue
-    keep(samples.peerDecode, (1000 * decodeTokens) / (await peer.decode([randomTokens(16)], decodeTokens + 1)).milliseconds)
-    const prompts = Array.from({ length: batch }, () => randomTokens(16))
+    keep(samples.peerDecode, (1000 * decodeTokens) / (await peer.decode([randomTokens(promptTokens)], decodeTokens + 1)).milliseconds)
+    const prompts = Array.from({ length: batch }, () => randomTokens(promptTokens))
     keep(samples.peerBatch, (1000 * decodeTokens * batch) / (await peer.decode(prompts, decodeTokens + 1)).milliseconds)
     keep(samples.peerPrefill, (1000 * prefillTokens) / (await peer.prefill(randomTokens(prefillTokens))))
   }
@@ -103,11 +104,12 @@ async function roundsOf(report: Report, { name, threads }: Subject, weights: Wei
   return samples
 }
 
-/** Of decoding one token; int8 keeps the head at 16 bit. */
+/** Read by decoding one token of the middle of a sample: weights, of which int8 keeps the head at 16 bit, and 16-bit KV. */
 function bytesPerToken(shape: ModelShape, weights: Weights): number {
   const head = 2 * shape.hiddenSize * shape.vocabSize
   const all = weightBytesPerToken(shape)
-  return weights === 'bf16' ? all : (all - head) / 2 + head
+  const kv = 2 * 2 * shape.layers * shape.kvHeads * (shape.hiddenSize / shape.heads) * (promptTokens + decodeTokens / 2)
+  return kv + (weights === 'bf16' ? all : (all - head) / 2 + head)
 }
 
 const targets = {
