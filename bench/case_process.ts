@@ -3,9 +3,11 @@ import { fileURLToPath } from 'node:url'
 
 import { AgentInferError } from 'agentinfer'
 
+import { emulated } from './device.js'
 import type { CaseOptions } from './options.js'
 import { Report } from './report.js'
 import type { About, Row } from './report.js'
+import { settle } from './settle.js'
 
 type CaseValues = Record<string, string | boolean | undefined>
 
@@ -16,20 +18,25 @@ export interface CaseModule {
   run(report: Report, values: CaseValues): Promise<void>
 }
 
-export type CaseMessage = { kind: 'row'; row: Row } | { kind: 'progress'; text: string } | { kind: 'about'; about: About }
+export type CaseMessage = { kind: 'row'; row: Row } | { kind: 'progress'; text: string } | { kind: 'about'; about: About } | { kind: 'text'; text: string }
 
 async function main(name: string, values: CaseValues): Promise<void> {
   const send = (message: CaseMessage): void => void process.send?.(message)
-  if (typeof values['device'] === 'string') process.env['AGENTINFER_BENCH_DEVICE'] = values['device']
-  const { emulated } = await import('./device.js') // reads the line above
+  const asked = values['device']
+  if (typeof asked === 'string') process.env['AGENTINFER_BENCH_DEVICE'] = asked
+  const settled = asked === 'auto' ? await settle() : undefined
+  if (settled !== undefined) process.env['AGENTINFER_BENCH_DEVICE'] = settled.device
+  const onEmulator = emulated()
   const report = new Report(
-    (row) => send({ kind: 'row', row: emulated ? ofEmulator(row) : row }),
+    (row) => send({ kind: 'row', row: onEmulator ? ofEmulator(row) : row }),
     (text) => send({ kind: 'progress', text }),
     (about) => send({ kind: 'about', about }),
+    (text) => send({ kind: 'text', text }),
   )
-  if (emulated) report.about({ emulated })
+  if (onEmulator) report.about({ emulated: true })
+  if (settled !== undefined) report.say(`device: ${settled.device}${settled.note === '' ? '' : ` (${settled.note})`}`)
   const module = (await import(new URL(`cases/${name}.js`, import.meta.url).href)) as CaseModule
-  await module.run(report, values)
+  await module.run(report, settled === undefined ? values : { ...values, device: settled.device })
   process.disconnect()
 }
 

@@ -73,7 +73,7 @@ export function tensors(shape: ModelShape): TensorSpec[] {
 /** NPUs attend with heads of 64 or 128: what is smaller gets fewer heads of 64 there, and the same products. */
 function shapeHere(name: ModelShapeName): ModelShape {
   const shape: ModelShape = modelShapes[name]
-  if (onCpu || shape.hiddenSize / shape.heads >= 64) return shape
+  if (onCpu() || shape.hiddenSize / shape.heads >= 64) return shape
   const heads = shape.hiddenSize / 64
   return { ...shape, heads, kvHeads: Math.max(1, (shape.kvHeads * heads) / shape.heads) }
 }

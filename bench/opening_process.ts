@@ -23,7 +23,7 @@ const start = performance.now()
 const { Engine } = await import('agentinfer')
 const histogram = monitorEventLoopDelay({ resolution: 1 })
 histogram.enable()
-const engine = await Engine.open({ model: model!, device, threads: Number(threads), maxContext: 2048, kvTokens: 4096 })
+const engine = await Engine.open({ model: model!, device: device(), threads: Number(threads), maxContext: 2048, kvTokens: 4096 })
 const stream = engine.generate({ tokens: Array.from({ length: 16 }, (_, i) => 100 + i), maxTokens: 8, ignoreEos: true, sampling: { temperature: 0 } })
 let firstTokenSeconds = 0
 for await (const _ of stream) if (firstTokenSeconds === 0) firstTokenSeconds = (performance.now() - start) / 1000

@@ -1,4 +1,8 @@
 /** Options of cases: how they are declared, those that several cases share, and what is said of values that cannot be. */
+import { mkdirSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+
 import { AgentInferError, schedulerNames } from 'agentinfer'
 
 /** As `parseArgs` takes them; `about` is what `--help` says of one, with its unit. */
@@ -14,7 +18,7 @@ export function flag(about: string) {
 }
 
 /** For cases that run on an NPU as well as on the CPU that their limits and peers are of: see device.ts. */
-export const deviceOption = { device: option('cpu', 'cpu, or npu:0 and the like') } as const
+export const deviceOption = { device: option('cpu', 'cpu, npu:0, or auto: the first NPU, else the CPU') } as const
 
 /** What every case takes that opens a model of the user's choice. */
 export function modelOptions(model: string, device: 'auto' | 'cpu') {
@@ -51,4 +55,11 @@ export function parts<Name extends string>(name: string, list: string, known: re
   const wanted = list.split(',').filter((part) => part !== '')
   if (wanted.length === 0 || wanted.some((part) => !(known as readonly string[]).includes(part))) throw wrongOption(name, `some of ${known.join(',')}`, list)
   return new Set(wanted as Name[])
+}
+
+/** The file of the page that a case writes by itself: the one that was asked for, or one among temporary files. Its folder is there then. */
+export function pageFile(asked: string, name: string): string {
+  const file = asked === '' ? path.join(os.tmpdir(), 'agentinfer-bench', `${name}.html`) : asked
+  mkdirSync(path.dirname(file), { recursive: true })
+  return file
 }

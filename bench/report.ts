@@ -4,7 +4,7 @@ export interface Row {
   /** The median where there are several samples. */
   value: number
   unit: string
-  /** Smallest and largest sample. */
+  /** Smallest and largest sample; of a percentile: where it lies in 95 of 100 drawings of the same requests. */
   spread?: readonly [number, number]
   /** What the machine allows at most, measured in the same run. */
   limit?: number
@@ -28,11 +28,18 @@ export class Report {
   readonly #onRow: (row: Row) => void
   readonly #onProgress: (text: string) => void
   readonly #onAbout: (about: About) => void
+  readonly #onText: (text: string) => void
 
-  constructor(onRow: (row: Row) => void, onProgress: (text: string) => void, onAbout: (about: About) => void = () => undefined) {
+  constructor(
+    onRow: (row: Row) => void,
+    onProgress: (text: string) => void,
+    onAbout: (about: About) => void = () => undefined,
+    onText: (text: string) => void = () => undefined,
+  ) {
     this.#onRow = onRow
     this.#onProgress = onProgress
     this.#onAbout = onAbout
+    this.#onText = onText
   }
 
   /** For the record of the run; later facts of a name replace earlier ones. */
@@ -52,7 +59,12 @@ export class Report {
     this.add({ ...row, value: median(samples), spread: [Math.min(...samples), Math.max(...samples)] })
   }
 
-  /** What is being done, for who is waiting. */
+  /** A line, or a table, that is no figure and stays. */
+  say(text: string): void {
+    this.#onText(text)
+  }
+
+  /** What is being done, for who is waiting; the next one takes its place. */
   progress(text: string): void {
     this.#onProgress(text)
   }

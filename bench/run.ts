@@ -38,12 +38,15 @@ async function caseModule(name: string): Promise<CaseModule> {
   return (await import(pathToFileURL(path.join(casesFolder, `${name}.js`)).href)) as CaseModule
 }
 
+/** What the package leaves out: it needs the trained models, or node-llama-cpp. */
+const ofClone = new Set(['paper', 'peer'])
+
 /** Returns the exit code. `command`: how it was called, for its help. */
 export async function runBench(argv: readonly string[], command: string): Promise<number> {
   const [name, ...args] = argv
   if (name === undefined || !caseNames().includes(name)) {
     const asked = name === undefined || name === '--help' || name === '-h'
-    ;(asked ? process.stdout : process.stderr).write(`${asked ? '' : `there is no case '${name}'\n`}${await usage(command)}`)
+    ;(asked ? process.stdout : process.stderr).write(`${asked ? '' : missing(name)}${await usage(command)}`)
     return asked && name !== undefined ? 0 : 2
   }
   const { options, description } = await caseModule(name)
@@ -75,6 +78,10 @@ function checkNumbers(options: CaseOptions, values: Readonly<Record<string, unkn
     if (!Number.isFinite(value) || value < 0 || (value === 0 && name === 'rounds'))
       throw wrongOption(name, `a number like ${usual}`, String(values[name]))
   }
+}
+
+function missing(name: string): string {
+  return ofClone.has(name) ? `the case '${name}' is not in the package: in a clone, run npm run bench -- ${name}\n` : `there is no case '${name}'\n`
 }
 
 async function usage(command: string): Promise<string> {
@@ -111,6 +118,10 @@ function runCase(name: string, values: Record<string, unknown>): Promise<{ rows:
     if (interactive) process.stderr.write('\r\x1b[K')
     if (message.kind === 'progress') {
       if (interactive) process.stderr.write(message.text.slice(0, (process.stderr.columns || 80) - 1))
+      return
+    }
+    if (message.kind === 'text') {
+      process.stdout.write(`${message.text}\n`)
       return
     }
     rows.push(message.row)

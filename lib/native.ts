@@ -8,7 +8,7 @@ import path from 'node:path'
 import addon from './addon.cjs'
 import { AgentInferError } from './errors.js'
 
-/** Field orders of the flat records that cross at each step. A record's stride is the number of its fields. */
+/** Orders of the fields of the flat records that cross at each step, and of the kinds in them. A record's stride is the number of its fields. */
 export const contract = {
   planRow: ['sequence', 'tokens', 'draftLimit'],
   planPreempt: ['sequence'],
@@ -28,12 +28,19 @@ export const contract = {
   ],
   draftSources: ['own', 'session', 'sibling', 'role', 'retrieved', 'supplied'],
   phases: ['reserve', 'draft', 'forward', 'sample', 'commit', 'total'],
+  outcomeKinds: ['committed', 'deferred', 'failed', 'gone'],
+  finishReasons: ['none', 'stop', 'length'],
+  missCauses: ['none', 'never-seen', 'evicted', 'salt', 'partial'],
 } as const
 
+/** Where each of some names lies in their list. */
+export const positions = <const Names extends readonly string[]>(names: Names): Record<Names[number], number> =>
+  Object.fromEntries(names.map((name, index) => [name, index])) as Record<Names[number], number>
+
 /** `kind` of an outcome. */
-export const OutcomeKind = { committed: 0, deferred: 1, failed: 2, gone: 3 } as const
+export const OutcomeKind = positions(contract.outcomeKinds)
 /** `finish` of an outcome. */
-export const Finish = { none: 0, stop: 1, length: 2 } as const
+export const Finish = positions(contract.finishReasons)
 
 export interface NativeSampling {
   temperature: number

@@ -15,9 +15,9 @@ import { openTarget } from '../target.js'
 export const description = 'agents with everything on, and with speculation, agent-sched, the observation filter or memory of history off in turn'
 export const options = {
   ...modelOptions('20m', 'cpu'),
-  rounds: option('3', 'measured; one more warms up'),
-  agents: option('8', 'agents at once'),
-  turns: option('12', 'turns of each'),
+  rounds: option('2', 'measured'),
+  agents: option('3', 'agents at once'),
+  turns: option('6', 'turns of each'),
   latency: option('150', 'milliseconds a tool takes'),
   room: option('0.6', 'KV for so much of what all agents hold at the end'),
   trace: option('', 'a saved run (RunRecord as JSON) in place of the built-in traces'),
@@ -42,14 +42,21 @@ const variants: readonly Variant[] = [
   { name: 'everything off', engine: { speculation: 'off', scheduler: 'fcfs' }, agent: { compress: false } },
 ]
 
-async function one(report: Report, variant: Variant, traces: readonly Trace[], values: Values): Promise<{ seconds: number; runs: Measured[] }> {
+/** `name`: for whoever waits. */
+async function one(report: Report, name: string, variant: Variant, traces: readonly Trace[], values: Values): Promise<{ seconds: number; runs: Measured[] }> {
   const sizes = traces.map(roughTokens)
   const maxContext = 2 * Math.max(...sizes) + 1024
   // A pool holds at least one full context.
   const kvTokens = Math.ceil(Math.max(Number(values.room) * sizes.reduce((sum, size) => sum + size, 0), maxContext))
   const engine = await openTarget(report, values, { maxContext, kvTokens, scheduler: 'agent-sched', ...variant.engine })
+  const calls = traces.reduce((sum, { values: given }) => sum + given.length, 0)
+  let called = 0
+  const tool = (): Promise<unknown> => {
+    report.progress(`${name}: tool call ${++called} of ${calls}`)
+    return new Promise((resolve) => setTimeout(resolve, Number(values.latency)))
+  }
   const start = performance.now()
-  const runs = await Promise.all(traces.map((trace) => runTrace(trace, { small: engine }, Number(values.latency), variant.agent ?? {})))
+  const runs = await Promise.all(traces.map((trace) => runTrace(trace, { small: engine }, tool, variant.agent ?? {})))
   const seconds = (performance.now() - start) / 1000
   await engine.close()
   return { seconds, runs }
@@ -59,15 +66,17 @@ export async function run(report: Report, values: Values): Promise<void> {
   const [rounds, agents, turns] = [Number(values.rounds), Number(values.agents), Number(values.turns)]
   const recorded = values.trace === '' ? undefined : recordedTrace(values.trace)
   const found = variants.map(() => ({ rates: [] as number[], runs: [] as Measured[] }))
-  // The first round warms up and is thrown away; the variants take turns, each time another first.
-  for (let round = -1; round < rounds; ++round) {
+  report.say(`${variants.length} variants in ${rounds} rounds, each of ${agents} agents at once with ${recorded === undefined ? turns : recorded.turns.length} turns`)
+  await one(report, 'warm-up', variants[0]!, [madeTrace(2, 1)], values)
+  // The variants take turns, each time another first.
+  for (let round = 0; round < rounds; ++round) {
     for (let at = 0; at < variants.length; ++at) {
-      const index = (at + round + 1) % variants.length
+      const index = (at + round) % variants.length
       const variant = variants[index]!
-      report.progress(`${variant.name}: round ${round + 1} of ${rounds}`)
       const traces = Array.from({ length: agents }, (_, agent) => recorded ?? madeTrace(turns, 9000 + 100 * round + agent, { page: 400 }))
-      const { seconds, runs } = await one(report, variant, traces, values)
-      if (round < 0) continue
+      const name = `${variant.name}, round ${round + 1} of ${rounds}`
+      const { seconds, runs } = await one(report, name, variant, traces, values)
+      report.say(`${name}: ${seconds.toFixed(1)} s`)
       found[index]!.rates.push((60 * agents) / seconds)
       found[index]!.runs.push(...runs)
     }

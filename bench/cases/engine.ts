@@ -80,7 +80,7 @@ interface Samples {
 
 async function roundsOf(report: Report, { name, threads }: Subject, weights: Weights, rounds: number, withPeer: boolean): Promise<Samples> {
   const samples: Samples = { limits: [], prefill: [], one: [], verify: [], batch: [], peerPrefill: [], peerDecode: [], peerBatch: [] }
-  const engine = await Engine.open({ model: shapedModel(name), device, weights, threads, maxContext: 1024, kvTokens: 16384 })
+  const engine = await Engine.open({ model: shapedModel(name), device: device(), weights, threads, maxContext: 1024, kvTokens: 16384 })
   const peer = withPeer
     ? await LlamaPeer.start({ gguf: ggufModel(name, weights === 'bf16' ? 'bf16' : 'q8_0'), threads, contextTokens: 1024, sequences: batch })
     : undefined
@@ -88,7 +88,7 @@ async function roundsOf(report: Report, { name, threads }: Subject, weights: Wei
   for (let round = -1; round < rounds; round++) {
     report.progress(`${weights}: round ${round + 1} of ${rounds}`)
     const keep = <T>(list: T[], value: T): void => void (round >= 0 && list.push(value))
-    if (onCpu) keep(samples.limits, await measureLimits({ threads, samples: 1 }))
+    if (onCpu()) keep(samples.limits, await measureLimits({ threads, samples: 1 }))
     keep(samples.one, await decodeStep(engine, 1))
     keep(samples.verify, await decodeStep(engine, verifyRows))
     keep(samples.batch, await decodeStep(engine, batch))
@@ -190,7 +190,7 @@ async function delayDuring(work: () => Promise<unknown>): Promise<number> {
 
 async function addText(report: Report, { name, threads }: Subject, rounds: number): Promise<void> {
   report.progress('tokenising')
-  const engine = await Engine.open({ model: shapedModel(name), device, threads, maxContext: 1024, kvTokens: 8192 })
+  const engine = await Engine.open({ model: shapedModel(name), device: device(), threads, maxContext: 1024, kvTokens: 8192 })
   const sentences = ['The agent reads a page and notes what it found. ', '搜索结果里有三条相关的记录，最后一条最新。', 'function open(url: string) { return fetch(url) }\n']
   let text = ''
   for (let i = 0; Buffer.byteLength(text) < 8e6; i++) text += (sentences[i % 3]! + i).repeat(200)
@@ -222,11 +222,11 @@ export async function run(report: Report, values: { shape: string; rounds: strin
   const rounds = Number(values.rounds)
   const name = shapeName(values.shape)
   const subject: Subject = { name, shape: modelShapes[name], threads: Number(values.threads) }
-  const withPeer = onCpu && !values['no-peer'] && peerInstalled()
-  if (onCpu && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
+  const withPeer = onCpu() && !values['no-peer'] && peerInstalled()
+  if (onCpu() && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
   for (const weights of ['bf16', 'int8'] as const)
     addRows(report, subject, weights, await roundsOf(report, subject, weights, rounds, withPeer))
-  if (onCpu) await addLimits(report, subject.threads)
+  if (onCpu()) await addLimits(report, subject.threads)
   await addOpening(report, subject, Math.min(rounds, 5))
   await addText(report, subject, Math.min(rounds, 5))
 }

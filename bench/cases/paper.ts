@@ -4,10 +4,10 @@
  *
  *   npm run bench -- paper [--table 3] [--seeds 5] [--questions 24] [--agents 16]
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import os from 'node:os'
-import path from 'node:path'
 
+import { option, pageFile, wrongOption } from '../options.js'
 import { markdownTable, shown, textTable, writePage } from '../paper/page.js'
 import { runTable } from '../paper/run.js'
 import type { Result } from '../paper/run.js'
@@ -20,30 +20,21 @@ import type { Estimate } from '../sched/statistics.js'
 
 export const description = "the paper's tables on trained models: collaboration, compression, scheduling, speculation, and the whole with each part removed"
 export const options = {
-  /** Numbers, 1 to 5; default: all. */
-  table: { type: 'string', default: '' },
-  /** Of table 5: only with so many agents. */
-  agents: { type: 'string', default: '' },
-  seeds: { type: 'string', default: '5' },
-  /** Seeds below 100 are for trying things out. */
-  'first-seed': { type: 'string', default: '101' },
-  questions: { type: 'string', default: '24' },
-  split: { type: 'string', default: 'eval' },
-  threads: { type: 'string', default: `${Math.min(2, os.availableParallelism())}` },
-  /** Of the tools' latencies. At 0.003 a call takes about as long as a turn of the large model, as in the paper. */
-  'time-scale': { type: 'string', default: '0.003' },
-  small: { type: 'string' },
-  large: { type: 'string' },
-  page: { type: 'string', default: 'dist/bench/paper.html' },
-  /** A file for the tables as Markdown. */
-  markdown: { type: 'string' },
+  table: option('', 'numbers of 1 to 5; default: all'),
+  agents: option('', 'of table 5: only with so many agents'),
+  seeds: option('5', 'of questions; each is a sample'),
+  'first-seed': option('101', 'those below 100 are for trying things out'),
+  questions: option('24', 'of each seed'),
+  split: option('eval', 'of the questions: eval, or tune, on which options were chosen'),
+  threads: option(`${Math.min(2, os.availableParallelism())}`, 'of the CPU'),
+  'time-scale': option('0.003', "of the tools' latencies; at 0.003 a call takes about as long as a turn of the large model, as in the paper"),
+  small: option('', "a checkpoint's folder; default: bench/models/small"),
+  large: option('', "a checkpoint's folder; default: bench/models/large"),
+  page: option('', 'a file for tables and plots, the data goes beside it; default: among temporary files'),
+  markdown: option('', 'a file for the tables as Markdown'),
 } as const
 
-type Values = Record<Exclude<keyof typeof options, 'small' | 'large' | 'markdown'>, string> & {
-  readonly small?: string
-  readonly large?: string
-  readonly markdown?: string
-}
+type Values = Record<keyof typeof options, string>
 
 export async function run(report: Report, values: Values): Promise<void> {
   const numbers = values.table.split(',').filter(Boolean).map(Number)
@@ -51,7 +42,7 @@ export async function run(report: Report, values: Values): Promise<void> {
     ({ number, sessions }) =>
       (numbers.length === 0 || numbers.includes(number)) && (values.agents === '' || number !== 5 || sessions === Number(values.agents)),
   )
-  if (chosen.length === 0) throw new Error(`--table ${values.table}: expected numbers of 1 to 5`)
+  if (chosen.length === 0) throw wrongOption('table', 'numbers of 1 to 5', values.table)
   const seeds = Array.from({ length: Number(values.seeds) }, (_, i) => Number(values['first-seed']) + i)
   const started = new Date()
   const results: Result[] = []
@@ -59,8 +50,8 @@ export async function run(report: Report, values: Values): Promise<void> {
   for (const table of chosen) {
     const result = await runTable(table, {
       machine: {
-        small: values.small ?? modelFolder('small'),
-        large: values.large ?? modelFolder('large'),
+        small: values.small || modelFolder('small'),
+        large: values.large || modelFolder('large'),
         threads: Number(values.threads),
         timeScale: Number(values['time-scale']),
       },
@@ -70,21 +61,21 @@ export async function run(report: Report, values: Values): Promise<void> {
       progress: (text) => report.progress(text),
     })
     results.push(result)
-    process.stdout.write(`\n${textTable(result)}\n`)
+    report.say(`\n${textTable(result)}`)
   }
-  process.stdout.write('\n')
+  report.say('')
   for (const result of results) judge(result, report)
   const machine = `${os.cpus()[0]?.model ?? 'unknown processor'}, ${values.threads} threads, Node ${process.versions.node}`
   const head = { machine, seeds, date: started.toISOString().slice(0, 10), questions }
-  mkdirSync(path.dirname(values.page), { recursive: true })
-  writePage(values.page, results, report.rows, head)
-  if (values.markdown !== undefined) writeFileSync(values.markdown, results.map((result) => markdownTable(result)).join('\n'))
-  const data = values.page.replace(/\.html$/, '') + '.json'
+  const page = pageFile(values.page, 'paper')
+  writePage(page, results, report.rows, head)
+  if (values.markdown !== '') writeFileSync(values.markdown, results.map((result) => markdownTable(result)).join('\n'))
+  const data = page.replace(/\.html$/, '') + '.json'
   const plain = results.map(({ table, figures }) => ({
     table: table.number, title: table.title, sessions: table.sessions, rows: Object.fromEntries(figures),
   }))
   writeFileSync(data, `${JSON.stringify({ ...head, tables: plain }, null, 1)}\n`)
-  process.stdout.write(`\n${values.page}\n${data}\n`)
+  report.say(`\n${page}\n${data}`)
 }
 
 function addEstimate(report: Report, name: string, { mean, half }: Estimate, more: { unit: string; target?: number; better?: 'higher' | 'lower' }): void {
@@ -118,5 +109,5 @@ function judgeWhole(result: Result, report: Report): void {
   }
   addEstimate(report, `${of}: ineffective tokens over large only`, result.ratio(whole, base, ineffective), { unit: 'x', target: 0.4, better: 'lower' })
   addDifference(report, `${of}: accuracy, the whole less large only`, result, whole, base, accuracy)
-  process.stdout.write(`${of}: ${shown(result.ratio(whole, base, rate))}x\n`)
+  report.say(`${of}: ${shown(result.ratio(whole, base, rate))}x`)
 }

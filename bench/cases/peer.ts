@@ -3,7 +3,7 @@
  * at once with the same turns, threads and tools. Turns are forced on both: each samples every token, and the trace's takes its place.
  * `npm --prefix bench/peer ci --ignore-scripts` installs it. Decode, prefill and batched decode side by side: `npm run bench -- engine`.
  */
-import { Engine } from 'agentinfer'
+import { AgentInferError, Engine } from 'agentinfer'
 
 import { agentTraces } from '../draft/trace.js'
 import type { AgentTrace } from '../draft/trace.js'
@@ -88,7 +88,7 @@ async function replay(engine: Engine, traces: readonly AgentTrace[], round: numb
 }
 
 export async function run(report: Report, values: Values): Promise<void> {
-  if (!peerInstalled()) throw new Error('node-llama-cpp is not installed: npm --prefix bench/peer ci --ignore-scripts')
+  if (!peerInstalled()) throw new AgentInferError('ERR_IO', 'node-llama-cpp is not installed: npm --prefix bench/peer ci --ignore-scripts')
   const shape = shapeName(values.shape)
   const [rounds, threads, turns] = [Number(values.rounds), Number(values.threads), Number(values.turns)]
   const { vocabSize } = modelShapes[shape]

@@ -3,14 +3,13 @@
  * table per scenario and writes a page with plots. `--set big` adds 256 and 1,024 sessions. First, small agents run on the real CPU engine
  * and, from the trace recorded there, in the simulator: how far the two agree.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import os from 'node:os'
-import path from 'node:path'
 
 import { AgentSched, firstCome } from 'agentinfer'
 
 import { modelShapes, shapedModel } from '../model_shapes.js'
-import { flag, option, parts } from '../options.js'
+import { flag, option, pageFile, parts } from '../options.js'
 import { figure, median } from '../report.js'
 import type { Report } from '../report.js'
 import { runJobs } from '../sched/farm.js'
@@ -31,7 +30,7 @@ export const options = {
   'first-seed': option('101', 'those below 100 were used to choose the defaults of the policy'),
   threads: option(String(os.availableParallelism()), 'processes that simulate'),
   'no-real': flag('without the agents on the CPU engine'),
-  page: option('dist/bench/sched.html', 'a file for tables and plots; the data goes beside it'),
+  page: option('', 'a file for tables and plots, the data goes beside it; default: among temporary files'),
 } as const
 
 type Values = Record<Exclude<keyof typeof options, 'no-real'>, string> & { readonly 'no-real': boolean }
@@ -83,12 +82,12 @@ export async function run(report: Report, values: Values): Promise<void> {
     const seeds = Array.from({ length }, (_, i) => Number(values['first-seed']) + i)
     const comparison = new Comparison(scenario, await simulate(scenario, seeds, Number(values.threads), report))
     comparisons.push(comparison)
-    process.stdout.write(`\n${table(comparison)}\n`)
+    report.say(`\n${table(comparison)}`)
     judge(comparison, report)
   }
-  mkdirSync(path.dirname(values.page), { recursive: true })
-  writePage(values.page, comparisons, report.rows)
-  const data = values.page.replace(/\.html$/, '') + '.json'
+  const page = pageFile(values.page, 'sched')
+  writePage(page, comparisons, report.rows)
+  const data = page.replace(/\.html$/, '') + '.json'
   writeFileSync(data, JSON.stringify({ lines: comparisons.flatMap((comparison) => comparison.lines), results: comparisons.flatMap(({ results }) => results) }, null, 1))
-  process.stdout.write(`\n${values.page}\n${data}\n`)
+  report.say(`\n${page}\n${data}`)
 }

@@ -47,7 +47,7 @@ async function addBatch(report: Report, rounds: number, threads: number, withPee
   const random = new Random(1)
   const prompts = () => Array.from({ length: sequences }, () => random.tokens(16, modelShapes['0.5b'].vocabSize))
   for (const weights of ['bf16', 'int8'] as const) {
-    const engine = await Engine.open({ model: shapedModel('0.5b'), device, weights, threads, maxContext: 1024, kvTokens: 16384 })
+    const engine = await Engine.open({ model: shapedModel('0.5b'), device: device(), weights, threads, maxContext: 1024, kvTokens: 16384 })
     const gguf = withPeer ? ggufModel('0.5b', weights === 'bf16' ? 'bf16' : 'q8_0') : ''
     const peer = withPeer ? await LlamaPeer.start({ gguf, threads, contextTokens: 1024, sequences }) : undefined
     const [ours, theirs]: [number[], number[]] = [[], []]
@@ -90,7 +90,7 @@ async function addStep(report: Report, scheduler: SchedulerName, rounds: number,
   for (let round = -1; round < rounds; round++) {
     report.progress(`${scheduler}, ${running} running, ${waiting} waiting: round ${round + 1} of ${rounds}`)
     const engine = await Engine.open({
-      model: shapedModel('tiny'), device, threads, scheduler, maxContext: 2048, kvTokens: 2 ** 17, maxSequences: running, maxBatchTokens: 512,
+      model: shapedModel('tiny'), device: device(), threads, scheduler, maxContext: 2048, kvTokens: 2 ** 17, maxSequences: running, maxBatchTokens: 512,
     })
     const stop = new AbortController()
     const all = Array.from({ length: running + waiting }, () =>
@@ -134,7 +134,7 @@ async function addStep(report: Report, scheduler: SchedulerName, rounds: number,
 async function addSession(report: Report, threads: number): Promise<void> {
   report.progress('a session of 16K tokens')
   const random = new Random(3)
-  const engine = await Engine.open({ model: shapedModel('tiny'), device, threads, maxContext: 20_000, kvTokens: 40_000, maxBatchTokens: 1024 })
+  const engine = await Engine.open({ model: shapedModel('tiny'), device: device(), threads, maxContext: 20_000, kvTokens: 40_000, maxBatchTokens: 1024 })
   using session = engine.session()
   await session.append({ tokens: random.tokens(16_384, modelShapes.tiny.vocabSize) })
   const first = await session.generate({ maxTokens: 16, ...generation }).response
@@ -156,8 +156,8 @@ export async function run(
   const threads = Number(values.threads)
   const scheduler = values.scheduler as SchedulerName
   const wanted = parts('parts', values.parts, ['batch', 'step', 'kv', 'session'])
-  const withPeer = onCpu && !values['no-peer'] && peerInstalled()
-  if (wanted.has('batch') && onCpu && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
+  const withPeer = onCpu() && !values['no-peer'] && peerInstalled()
+  if (wanted.has('batch') && onCpu() && !withPeer) report.progress('without node-llama-cpp: npm --prefix bench/peer ci --ignore-scripts installs it')
   if (wanted.has('batch')) await addBatch(report, rounds, threads, withPeer)
   if (wanted.has('step')) for (const name of new Set<SchedulerName>([scheduler, 'shortest-uncached', 'agent-sched'])) await addStep(report, name, rounds, threads)
   if (wanted.has('kv')) for (const row of await nativeBench(report, 'kv_bench')) report.add({ ...row, better: 'lower' })

@@ -40,7 +40,7 @@ export async function run(report: Report, values: { minutes: string; threads: st
   const minutes = Number(values.minutes)
   // A pool that holds five contexts, a host tier of as much: everything is evicted, preempted and brought back.
   const engine = await Engine.open({
-    model: shapedModel('tiny'), device, threads: Number(values.threads), scheduler: values.scheduler as SchedulerName, maxContext,
+    model: shapedModel('tiny'), device: device(), threads: Number(values.threads), scheduler: values.scheduler as SchedulerName, maxContext,
     kvTokens: 5 * maxContext, hostKvBytes: 2 ** 20, ...cpuOnly({ blockSize: 16 }), maxSequences: 16, maxBatchTokens: 128, maxQueue: 16,
   })
   const start = performance.now()

@@ -1,6 +1,8 @@
 /** Why a prompt was not found in the cache further than it was. */
 import { createHash } from 'node:crypto'
 
+import { contract } from '../native.js'
+
 /**
  * `none`: all of it was there, but the last token, which is always computed. `never-seen`: nobody had computed it, or too long ago to
  * know. `evicted`: it was there and had to go. `partial`: everything computed before was reused, and what follows is new. `salt`: it is
@@ -22,9 +24,6 @@ export interface CacheMiss {
   indexedText?: string
 }
 
-/** Order of native MissCause. */
-const causes = ['none', 'never-seen', 'evicted', 'salt', 'partial'] as const
-
 /** Those of a miss record after `sequence`. */
 export type MissFields = readonly [cause: number, index: number, token: number, indexed: number]
 
@@ -34,7 +33,7 @@ export function cacheMiss(
   piece: (id: number) => string,
 ): CacheMiss {
   const [cause, index, token, indexed] = fields
-  const name = causes[cause] ?? 'never-seen'
+  const name = contract.missCauses[cause]!
   return {
     cause: name === 'never-seen' && templateChanged ? 'template' : name,
     index,

@@ -1,12 +1,8 @@
 /** A step's flat records, by name. */
-import { contract } from '../native.js'
+import { contract, positions } from '../native.js'
 import type { StepResult } from '../native.js'
 import type { DemandView, PoolView, ProbeView } from '../policy/types.js'
 import type { MissFields } from './miss.js'
-
-type Fields<Names extends readonly string[]> = Record<Names[number], number>
-const positions = <const Names extends readonly string[]>(names: Names): Fields<Names> =>
-  Object.fromEntries(names.map((name, index) => [name, index])) as Fields<Names>
 
 /** Where each field of an outcome lies. */
 export const outcomeField = positions(contract.outcome)

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "binding/convert.h"
+#include "kv/prefix_index.h"
 
 namespace agentinfer {
 namespace {
@@ -14,6 +15,14 @@ Napi::Array names(Napi::Env env, const Names& list) {
   Napi::Array array = Napi::Array::New(env, list.size());
   for (uint32_t i = 0; i < list.size(); ++i) array[i] = Napi::String::New(env, list[i]);
   return array;
+}
+
+// Those of an enum's values [0, count), in order.
+template <typename Kind>
+std::vector<std::string> kind_names(int count, std::string_view (*name)(Kind)) {
+  std::vector<std::string> list;
+  for (int kind = 0; kind < count; ++kind) list.emplace_back(name(static_cast<Kind>(kind)));
+  return list;
 }
 
 Napi::Value ints(Napi::Env env, const std::vector<int32_t>& values) {
@@ -182,11 +191,12 @@ Napi::Object contract(Napi::Env env) {
   object["draft"] = names(env, kDraft);
   object["draftMemory"] = names(env, kDraftMemory);
   object["phases"] = names(env, kPhases);
-  std::vector<std::string> sources;
-  for (int kind = 0; kind < kSourceKinds; ++kind)
-    sources.emplace_back(source_kind_name(static_cast<SourceKind>(kind)));
+  std::vector<std::string> sources = kind_names(kSourceKinds, source_kind_name);
   sources.emplace_back("supplied");
   object["draftSources"] = names(env, sources);
+  object["outcomeKinds"] = names(env, kOutcomeKinds);
+  object["finishReasons"] = names(env, kFinishReasons);
+  object["missCauses"] = names(env, kind_names(kMissCauses, miss_cause_name));
   return object;
 }
 

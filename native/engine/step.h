@@ -1,7 +1,8 @@
 #pragma once
 // The contract between TypeScript and the engine, one crossing down (StepPlan) and one up (StepResult) for
 // each step. Everything is flat so that it crosses as typed arrays. lib/native.ts is the other half: the two
-// change together, and test/boundary/contract.test.ts compares the strides and field orders below with it.
+// change together, and test/boundary/contract.test.ts compares the strides, field orders and kinds below with
+// it.
 
 #include <array>
 #include <cstdint>
@@ -78,8 +79,12 @@ enum class OutcomeKind : int32_t {
   kFailed,     // `error` indexes StepResult::errors; the sequence is gone
   kGone,       // no such sequence (it ended before the plan arrived)
 };
+inline constexpr std::array kOutcomeKinds{"committed", "deferred", "failed", "gone"};  // their names, in order
+static_assert(static_cast<size_t>(OutcomeKind::kGone) + 1 == kOutcomeKinds.size());
 
 enum class FinishReason : int32_t { kNone, kStop, kLength };
+inline constexpr std::array kFinishReasons{"none", "stop", "length"};
+static_assert(static_cast<size_t>(FinishReason::kLength) + 1 == kFinishReasons.size());
 
 struct StepError {
   std::string code;  // "ERR_..."

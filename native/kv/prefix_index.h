@@ -69,6 +69,7 @@ enum class MissCause : uint8_t {
   kPartial,    // a partial tail ends at `index`: all that was computed before is reused, and what follows is
                // new
 };
+inline constexpr int kMissCauses = static_cast<int>(MissCause::kPartial) + 1;
 std::string_view miss_cause_name(MissCause cause);  // "none", "never-seen", "evicted", "salt", "partial"
 
 struct MissReport {
