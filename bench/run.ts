@@ -47,7 +47,7 @@ export async function runBench(argv: readonly string[], command: string): Promis
   if (name === undefined || !caseNames().includes(name)) {
     const asked = name === undefined || name === '--help' || name === '-h'
     ;(asked ? process.stdout : process.stderr).write(`${asked ? '' : missing(name)}${await usage(command)}`)
-    return asked && name !== undefined ? 0 : 2
+    return asked ? 0 : 2
   }
   const { options, description } = await caseModule(name)
   const { values } = parseArgs({ args, options: { ...options, ...outputs } })

@@ -79,7 +79,8 @@ enum class OutcomeKind : int32_t {
   kFailed,     // `error` indexes StepResult::errors; the sequence is gone
   kGone,       // no such sequence (it ended before the plan arrived)
 };
-inline constexpr std::array kOutcomeKinds{"committed", "deferred", "failed", "gone"};  // their names, in order
+inline constexpr std::array kOutcomeKinds{"committed", "deferred", "failed",
+                                          "gone"};  // their names, in order
 static_assert(static_cast<size_t>(OutcomeKind::kGone) + 1 == kOutcomeKinds.size());
 
 enum class FinishReason : int32_t { kNone, kStop, kLength };

@@ -105,7 +105,7 @@ test('what is wrong is said, with the cases there are', async () => {
   expect(model.stderr).toMatch(/^ERR_INVALID_ARGUMENT: model '\/nowhere': expected[^]*throughput ended with code 1\n$/)
   const wrong: [string, string, string][] = [
     ['serve', '--slo', 'ttft<=<ms>'], ['serve', '--output', 'long'], ['latency', '--speculation', 'yes'], ['latency', '--inputs', '8,x'], ['serving', '--parts', 'batsh'],
-    ['sched', '--only', 'papr'], ['ascend-model', '--tp', '3'],
+    ['latency', '--threads', 'two'], ['sched', '--only', 'papr'], ['ascend-model', '--tp', '3'],
   ]
   for (const [name, flag, value] of wrong) {
     const { stderr } = await bench(name, flag, value, ...(name === 'serve' || name === 'latency' ? ['--model', 'tiny'] : []))

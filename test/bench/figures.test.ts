@@ -31,6 +31,10 @@ test('latencies become mean, p50, p90 and p99 of each metric; one token has no t
   expect(value('TTFT p99')).toBeCloseTo(99, 0)
   expect(value('TPOT mean')).toBe(2)
   expect(value('ITL mean')).toBe(2)
+  for (const { name, value: figure, spread } of report.rows) expect(spread![0] <= figure && figure <= spread![1], name).toBe(true)
+  const [low, high] = report.rows.find(({ name }) => name === 'load 1: TTFT mean')!.spread!
+  expect(high - low).toBeGreaterThan(8) // 1.96 standard errors of 1..100 on both sides: 11.4
+  expect(high - low).toBeLessThan(15)
   expect(report.rows.every(({ plot, better }) => plot?.x === 1 && better === 'lower')).toBe(true)
 })
 

@@ -144,6 +144,20 @@ test('the benchmarks come with it, and run where nothing else is', async () => {
   expect(readFileSync(path.join(project, 'bench.html'), 'utf8')).toContain('vegaEmbed(')
 })
 
+test('it lists the benchmarks that come with it, and says where the others are', async () => {
+  const tool = path.join(project, 'node_modules/.bin/agentinfer')
+  const list = await run(tool, ['bench'], project)
+  expect(list.code, list.stderr).toBe(0)
+  for (const name of ['throughput', 'latency', 'serve', 'agents', 'draft', 'sched', 'ablation']) expect(list.stdout).toContain(`  ${name} `)
+  for (const name of ['paper', 'peer']) {
+    expect(list.stdout).not.toContain(`  ${name} `)
+    const ended = await run(tool, ['bench', name], project)
+    expect([ended.code, ended.stderr.split('\n')[0]]).toEqual([2, `the case '${name}' is not in the package: in a clone, run npm run bench -- ${name}`])
+  }
+  const recorded = await run(tool, ['bench', 'agents', '--only', 'recorded'], project)
+  expect([recorded.code, recorded.stderr]).toEqual([1, 'agents has measured nothing: its options leave nothing to do here\n'])
+})
+
 test('without a prebuild for this machine the error names the places looked at and the way out', async () => {
   const broken = path.join(path.dirname(project), 'broken')
   cpSync(project, broken, { recursive: true })

@@ -31,7 +31,7 @@ test('the tarball holds the built package and nothing else', () => {
   const paths = packed.files.map((file) => file.path)
   expect(paths.filter((file) => !expected.some((pattern) => pattern.test(file)))).toEqual([])
   for (const pattern of expected) expect(paths).toContainEqual(expect.stringMatching(pattern))
-  expect(paths.filter((file) => /^dist\/(cjs\/cli|bench\/(models|research-world))/.test(file))).toEqual([])
+  expect(paths.filter((file) => /^dist\/(cjs\/cli|bench\/(models|research-world|paper|demo|cases\/(paper|peer)))/.test(file))).toEqual([])
 })
 
 test('a prebuild for this machine is inside', () => {
