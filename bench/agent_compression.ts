@@ -52,7 +52,6 @@ export async function compression(
   traces: (round: number) => readonly Trace[],
   { rooms, ...setting }: Setting & { readonly rooms: readonly Room[] },
 ): Promise<void> {
-  if (traces(0).length === 0) return
   const kinds = Object.keys(rules) as Kind[]
   for (const room of rooms) {
     const found = new Map<Kind, Found>(kinds.map((kind) => [kind, { seconds: [], runs: [] }]))

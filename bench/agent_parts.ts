@@ -40,7 +40,7 @@ const variants: readonly Variant[] = [
 const sometimes: NonNullable<AgentCollabOptions['route']> = (steps) => (steps.length % 8 < 2 ? 'large' : 'small')
 
 /** On traces whose searches have a third of results to the point. */
-export async function parts(report: Report, traces: (round: number) => readonly Trace[], setting: Setting): Promise<void> {
+export async function eachPart(report: Report, traces: (round: number) => readonly Trace[], setting: Setting): Promise<void> {
   const found = variants.map(() => ({ seconds: [] as number[], runs: [] as Measured[] }))
   for (let round = 0; round < setting.rounds; ++round) {
     const all = traces(round)

@@ -1,6 +1,5 @@
 /** Runs of agents with trained models, recorded on the spot: what they wrote and what their tools gave, as traces to do again. */
 import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 
 import type { RunRecord } from 'agentinfer'
 
@@ -10,20 +9,16 @@ import type { Trace } from './agent_traces.js'
 /** Runs are recorded with the large model alone and nothing left out, so that every observation is in them as it was. */
 const kvTokens = 16384
 
-/** The package leaves them out, and the world that they know. */
-function hasModels(): boolean {
-  return existsSync(fileURLToPath(new URL('research-world/arena.js', import.meta.url)))
+/** The models and their world are not in the package. */
+export function canRecord(): boolean {
+  return existsSync(new URL('research-world/arena.js', import.meta.url))
 }
 
 /**
  * The demo's models answer questions of the research world (bench/models, bench/research-world): `agents` traces of `questions` runs
- * each, one behind the other; none where there are no such models. A run of theirs has a dozen turns of some fifty tokens; joined they are as long as one of a large model.
+ * each, one behind the other. A run of theirs has a dozen turns of some fifty tokens; joined they are as long as one of a large model.
  */
 export async function recordTraces(agents: number, questions: number, seed: number, progress: (text: string) => void): Promise<Trace[]> {
-  if (!hasModels()) {
-    progress('no trained models here: they are in a clone, not in the package')
-    return []
-  }
   const { agentFor, modelFolder, openEngines } = await import('./research-world/arena.js')
   const { makeTasks } = await import('./research-world/tasks.js')
   const machine = { small: modelFolder('small'), large: modelFolder('large'), threads: 2, kvTokens, timeScale: 0 }

@@ -4,48 +4,46 @@
  * trained models that are recorded on the spot. Turns write what the trace says, by teacher forcing through real engines with random
  * weights; questions on the side (verdicts, memories) are answered by the weights themselves.
  */
-import { Agent, AgentInferError, Engine } from 'agentinfer'
+import { Agent, Engine } from 'agentinfer'
 import type { AgentCollabOptions, AgentOptions, EngineOptions, RouteName } from 'agentinfer'
 
 import { compression } from '../agent_compression.js'
-import { parts } from '../agent_parts.js'
-import { recordTraces } from '../agent_records.js'
+import { eachPart } from '../agent_parts.js'
+import { canRecord, recordTraces } from '../agent_records.js'
 import { madeTrace, recordedTrace, runTrace, toolsOf } from '../agent_traces.js'
 import type { Engines, Trace } from '../agent_traces.js'
 import { Script, forcedEngine } from '../forced_engine.js'
 import { modelFolder } from '../model_shapes.js'
 import { nullEngine } from '../null_engine.js'
+import { modelOptions, option, parts, wrongOption } from '../options.js'
 import { median } from '../report.js'
 import type { Report } from '../report.js'
 import { describeModel } from '../target.js'
 
 export const description = 'agent layer: overhead per turn, switches with and without warm KV, what each part gains, compression on long and on recorded traces'
+const partNames = ['overhead', 'switch', 'route', 'filter', 'parts', 'compress', 'recorded'] as const
+type PartName = (typeof partNames)[number]
+const rooms = ['plenty', 'scarce'] as const
+
 export const options = {
-  rounds: { type: 'string', default: '3' },
-  turns: { type: 'string', default: '16' },
-  /** Of compression and parts: agents at once, turns of their traces, words of a page and of a thought. */
-  agents: { type: 'string', default: '2' },
-  long: { type: 'string', default: '20' },
-  page: { type: 'string', default: '100' },
-  thought: { type: 'string', default: '12' },
-  /** Of recorded traces: questions that make one. */
-  questions: { type: 'string', default: '3' },
-  threads: { type: 'string', default: '2' },
-  /** The large model; a folder, or a shape with random weights. */
-  model: { type: 'string', default: '20m' },
-  small: { type: 'string', default: 'tiny' },
-  device: { type: 'string', default: 'cpu' },
-  /** Milliseconds a tool takes. */
-  latency: { type: 'string', default: '150' },
-  /** plenty, scarce, or both. */
-  room: { type: 'string', default: 'both' },
-  /** Of generated and recorded traces. */
-  seed: { type: 'string', default: '0' },
-  /** A saved run (RunRecord as JSON) in place of those that are recorded on the spot. */
-  trace: { type: 'string' },
-  /** overhead, switch, route, filter, parts, compress or recorded. */
-  only: { type: 'string' },
+  ...modelOptions('20m', 'cpu'),
+  small: option('tiny', 'the small model: a folder, or a shape with random weights'),
+  only: option('', `some of ${partNames.join(',')}; default: all`),
+  rounds: option('2', 'measured; switch, route and overhead have one more that warms up'),
+  latency: option('150', 'milliseconds a tool takes'),
+  turns: option('10', 'of switch, route and filter'),
+  agents: option('2', 'of parts, compress and recorded: agents at once'),
+  short: option('10', 'of parts: turns of the traces'),
+  long: option('18', 'of compress: turns of the traces'),
+  page: option('100', 'of parts and compress: words of a page'),
+  thought: option('12', 'of parts and compress: words of a thought'),
+  questions: option('2', 'of recorded: questions that make one trace'),
+  room: option(rooms.join(','), 'of compress and recorded: KV for all that agents hold, for half of it, or both'),
+  seed: option('0', 'of generated and recorded traces'),
+  trace: option('', 'of recorded: a saved run (RunRecord as JSON) in place of those that are recorded on the spot'),
 } as const
+
+type Values = Record<keyof typeof options, string>
 
 /** Processor time of this process, milliseconds; whatever else the machine does is not in it. */
 async function busy(work: () => Promise<unknown>): Promise<number> {
@@ -158,43 +156,55 @@ async function filter(report: Report, small: Engine, turns: number): Promise<voi
   report.add({ name: 'observation filter on', value: on.context, unit: 'tokens', target: off.context, better: 'lower' })
 }
 
-export async function run(report: Report, values: Record<string, string | boolean | undefined>): Promise<void> {
-  const number = (key: string): number => Number(values[key])
-  const [rounds, turns, latency, threads] = [number('rounds'), number('turns'), number('latency'), number('threads')]
-  const { only, trace } = values
-  const known = ['overhead', 'switch', 'route', 'filter', 'parts', 'compress', 'recorded']
-  if (typeof only === 'string' && !known.includes(only))
-    throw new AgentInferError('ERR_INVALID_ARGUMENT', `--only ${only}: expected one of ${known.join(', ')}`)
-  const wanted = (part: string): boolean => only === undefined || only === part
-  const device = values['device'] as NonNullable<EngineOptions['device']>
+export async function run(report: Report, values: Values): Promise<void> {
+  const number = (key: keyof typeof options): number => Number(values[key])
+  const [rounds, turns, latency, agents, seed] = [number('rounds'), number('turns'), number('latency'), number('agents'), number('seed')]
+  const wanted = partsWanted(values)
+  const room = rooms.filter((one) => parts('room', values.room, rooms).has(one))
   // A pool holds at least one full context.
   const open = async (which: 'small' | 'model', kvTokens = 131072): Promise<Engine> => {
-    const folder = modelFolder(String(values[which]))
-    const engine = await Engine.open({ model: folder, device, threads, maxContext: Math.min(65536, kvTokens), kvTokens, scheduler: 'agent-sched' })
+    const folder = modelFolder(values[which])
+    const engine = await Engine.open({
+      model: folder,
+      device: values.device,
+      weights: values.weights as NonNullable<EngineOptions['weights']>,
+      ...(values.threads !== '' && { threads: number('threads') }),
+      maxContext: Math.min(65536, kvTokens),
+      kvTokens,
+      scheduler: 'agent-sched',
+    })
     report.about({ [which]: describeModel(folder, engine.info) })
     return engine
   }
-  if (wanted('overhead')) await overhead(report, rounds)
-  if (['overhead', 'switch', 'route', 'filter'].some(wanted)) {
+  if (wanted.has('overhead')) await overhead(report, rounds)
+  if (['overhead', 'switch', 'route', 'filter'].some((part) => wanted.has(part as PartName))) {
     const engines: Engines = { small: await open('small'), large: await open('model') }
-    if (wanted('overhead')) await appending(report, engines.small, rounds)
-    if (wanted('switch')) await switches(report, engines, rounds, turns, latency)
-    if (wanted('route')) await routes(report, engines, rounds, turns, latency)
-    if (wanted('filter')) await filter(report, engines.small, turns)
+    if (wanted.has('overhead')) await appending(report, engines.small, rounds)
+    if (wanted.has('switch')) await switches(report, engines, rounds, turns, latency)
+    if (wanted.has('route')) await routes(report, engines, rounds, turns, latency)
+    if (wanted.has('filter')) await filter(report, engines.small, turns)
     await engines.small.close()
     await engines.large.close()
   }
-  const [agents, seed] = [number('agents'), number('seed')]
   const shape = { page: number('page'), thought: number('thought') }
-  const long = (round: number): Trace[] => Array.from({ length: agents }, (_, index) => madeTrace(number('long'), 5000 + 1000 * seed + 100 * round + index, shape))
+  const made = (length: number) => (round: number): Trace[] =>
+    Array.from({ length: agents }, (_, index) => madeTrace(length, 5000 + 1000 * seed + 100 * round + index, shape))
   const setting = { open, rounds, latency, seed }
-  const rooms = (['plenty', 'scarce'] as const).filter((one) => values['room'] === 'both' || values['room'] === one)
-  if (wanted('parts')) await parts(report, long, setting)
-  if (wanted('compress')) await compression(report, 'long traces', long, { ...setting, rooms })
-  if (!wanted('recorded')) return
+  if (wanted.has('parts')) await eachPart(report, made(number('short')), setting)
+  if (wanted.has('compress')) await compression(report, 'long traces', made(number('long')), { ...setting, rooms: room })
+  if (!wanted.has('recorded')) return
   const recorded =
-    typeof trace === 'string'
-      ? Array.from({ length: agents }, () => recordedTrace(trace))
-      : await recordTraces(agents, number('questions'), 17 + seed, (text) => report.progress(text))
-  await compression(report, 'recorded runs', () => recorded, { ...setting, rooms })
+    values.trace === ''
+      ? await recordTraces(agents, number('questions'), 17 + seed, (text) => report.progress(text))
+      : Array.from({ length: agents }, () => recordedTrace(values.trace))
+  await compression(report, 'recorded runs', () => recorded, { ...setting, rooms: room })
+}
+
+/** The trained models that runs are recorded of are not in the package. */
+function partsWanted({ only, trace }: Values): ReadonlySet<PartName> {
+  const can = trace !== '' || canRecord()
+  if (only === '') return new Set(partNames.filter((part) => part !== 'recorded' || can))
+  const wanted = parts('only', only, partNames)
+  if (wanted.has('recorded') && !can) throw wrongOption('trace', 'a saved run, as the models that runs are recorded of are not here', '')
+  return wanted
 }

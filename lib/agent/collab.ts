@@ -33,6 +33,8 @@ export interface CollabHost {
   inBackground(work: Promise<unknown>): void
   /** Before `side` reads what `from` knows: what of it need not be read. */
   handOver(side: Side, from: Side): void
+  /** Whether `side` had better not read ahead what `from` knows: it would leave most of it out when it takes over. */
+  leavesOut(side: Side, from: Side): boolean
 }
 
 /** Where the router of a run stands, as plain data. */
@@ -158,6 +160,7 @@ export class Collab {
     const other = this.#host.sides.get(this.#route.decision.model === 'small' ? 'large' : 'small')
     if (other === undefined || !this.expects(other.which)) return
     other.thread.session.activity({ kind: 'elsewhere', tokens: 0 })
+    if (this.#host.leavesOut(other, this.active)) return
     // Whatever goes wrong here is met again, and told, when the model is needed.
     this.#host.inBackground(this.#readAhead(other).catch(() => undefined))
   }

@@ -9,6 +9,7 @@ import type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPla
 import { memoryPressure, relativeCosts } from '../policy/compress_costs.js'
 import type { CostMeter } from '../policy/compress_costs.js'
 import { handoverGate } from '../policy/handover.js'
+import type { HandoverVerdict } from '../policy/handover.js'
 import type { Which } from '../policy/route.js'
 import type { Archive } from './archive.js'
 import type { AgentEvent, UsagePurpose } from './events.js'
@@ -112,16 +113,8 @@ export class Compressor {
    * Nothing happens where both are one engine, whose KV has it.
    */
   handOver(side: Side, from: Side): void {
-    const { transcript, options, archive, prompts, distiller } = this.#host
-    // A context that is being prepared has what its side had when that began.
-    if (this.#job !== undefined || !options.handover || side === distiller || side.engine === from.engine) return
-    const unread = unreadOf(side, from, transcript, options.keepRecent)
-    // What it never reads takes no blocks from anybody: where memory is short, all of them count.
-    const costs = this.#costs(side, 1)
-    // Where it has computed nothing yet: the other one, which is the small model or as dear.
-    const known = costs.prefill === 0 ? from.meter : side.meter
-    const prefill = known.prefill + known.prefillAttend * (from.thread.length / 2)
-    const verdict = handoverGate(unread, this.#remaining(), { ...costs, prefill }, options)
+    const { transcript, archive, prompts, options } = this.#host
+    const { unread, verdict } = this.#weigh(side, from, options.keepRecent)
     if (!verdict.omit) return
     const gone = unread.flatMap(({ compressible, steps }) => (compressible ? steps.filter((step) => step.kind === 'observation') : []))
     const omits = gone.map(({ id }) => id)
@@ -130,6 +123,31 @@ export class Compressor {
     const text = prompts.omission(sourcesOf(gone, archive), thoughts)
     transcript.add<'omission'>({ kind: 'omission', turn: this.#host.turn(), model: side.which, text, omits })
     this.#host.emit({ type: 'compress', turn: this.#host.turn(), phase: 'omit', model: side.which, omitted: omits, saved: verdict.saved })
+  }
+
+  /**
+   * Whether a side had better not read ahead what another one knows: by when it takes over, that is old, and will be left out. More will have
+   * gathered by then, so of the turns that knowing less adds, what is unread now bears its share.
+   */
+  leavesOut(side: Side, from: Side): boolean {
+    const { length } = from.thread
+    const unread = length - Math.min(length, side.thread.length)
+    return this.#weigh(side, from, 0, unread / Math.max(1, length)).verdict.omit
+  }
+
+  #weigh(side: Side, from: Side, keepRecent: number, share = 1): { readonly unread: readonly UnreadPiece[]; readonly verdict: Pick<HandoverVerdict, 'omit' | 'saved'> } {
+    const { transcript, options, distiller } = this.#host
+    // A context that is being prepared has what its side had when that began.
+    if (this.#job !== undefined || !options.handover || side === distiller || side.engine === from.engine)
+      return { unread: [], verdict: { omit: false, saved: 0 } }
+    const unread = unreadOf(side, from, transcript, keepRecent)
+    // What it never reads takes no blocks from anybody: where memory is short, all of them count.
+    const costs = this.#costs(side, 1)
+    // Where it has computed nothing yet: the other one, which is the small model or as dear.
+    const known = costs.prefill === 0 ? from.meter : side.meter
+    const prefill = known.prefill + known.prefillAttend * (from.thread.length / 2)
+    const extraTurns = options.extraTurns * share
+    return { unread, verdict: handoverGate(unread, this.#remaining(), { ...costs, prefill }, { ...options, extraTurns }) }
   }
 
   /** While tools run, and as soon as it is ready: the steps taken meanwhile are added to the prepared context, so that little is left to do at the border. */

@@ -336,6 +336,7 @@ export class Run {
         used: (side, purpose, response) => this.#used(side, purpose, response),
         inBackground: (work) => this.#inBackground(work),
         handOver: (side, from) => this.#compressor?.handOver(side, from),
+        leavesOut: (side, from) => this.#compressor?.leavesOut(side, from) ?? false,
       },
       record,
     )

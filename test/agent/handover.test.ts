@@ -95,6 +95,22 @@ describe('a model that takes over', () => {
     expect(pagesIn(large.prompts.at(-1)!)).toEqual([1, 2, 3, 4, 5, 6])
   })
 
+  test.each([
+    ['what it will leave out it does not read ahead', 0, [5, 6]],
+    ['what it will read it reads ahead', 1000, [1, 2, 3, 4, 5, 6]],
+  ])('%s', async (_, extraTurns, pages) => {
+    const models = 'SSSSSSL'
+    const route = (steps: readonly unknown[]): Which => (models[steps.length] === 'L' ? 'large' : 'small')
+    const { agent, large } = reader({ models, history: { ...cheap, extraTurns }, collab: { route, warmFrom: 0 } })
+    const list = await events(agent.run('Which codes?'))
+    expect(pagesIn(large.prompts.at(-1)!)).toEqual(pages)
+    const ahead = list.flatMap((event) => (event.type === 'usage' && event.purpose === 'warm' && event.model === 'large' ? [event.promptTokens] : []))
+    // One token per character.
+    const places = [...large.prompts.at(-1)!.matchAll(/Page \d/g)].map(({ index }) => index)
+    if (extraTurns === 0) expect(Math.max(...ahead)).toBeLessThan(places[0]!)
+    else expect(Math.max(...ahead)).toBeGreaterThan(places.at(-1)!)
+  })
+
   test('reads the same after the run was saved and resumed', async () => {
     const first = reader({ models: 'SSSSSSLLLL', limits: { turns: 8 } })
     const { record } = await first.agent.run('Which codes?').result
