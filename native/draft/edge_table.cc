@@ -12,18 +12,23 @@ EdgeTable::EdgeTable() {
 const EdgeTable::Edge* EdgeTable::find(uint32_t state, int32_t token) const {
   const uint64_t h = hash(state, token);
   const Segment& segment = *directory_[place(h)];
+  const uint32_t home = home_of(h);
   // Ends: a segment is never full.
-  for (uint32_t slot = static_cast<uint32_t>(h >> 20);; ++slot) {
-    const Edge& edge = segment.slots[slot & (kSlots - 1)];
-    if (edge.state == state && edge.token == token) return &edge;
-    if (edge.state == kEmpty) return nullptr;
+  for (uint32_t probe = 0;; ++probe) {
+    const Edge& edge = segment.slots[home ^ probe];
+    const uint32_t from = edge.state & ~kSpilled;
+    if (from == state && edge.token == token) return &edge;
+    if (from == kEmpty) return nullptr;
+    if (probe == kLine - 1 && !(segment.slots[home & ~(kLine - 1)].state & kSpilled)) return nullptr;
   }
 }
 
 void EdgeTable::put(Segment& segment, uint64_t hash, const Edge& edge) {
-  uint32_t slot = static_cast<uint32_t>(hash >> 20) & (kSlots - 1);
-  while (segment.slots[slot].state != kEmpty) slot = (slot + 1) & (kSlots - 1);
-  segment.slots[slot] = edge;
+  const uint32_t home = home_of(hash);
+  uint32_t probe = 0;
+  while ((segment.slots[home ^ probe].state & ~kSpilled) != kEmpty) ++probe;
+  segment.slots[home ^ probe] = edge;
+  if (probe >= kLine) segment.slots[home & ~(kLine - 1)].state |= kSpilled;
   ++segment.used;
 }
 
@@ -54,7 +59,8 @@ void EdgeTable::split(size_t at) {
   const Segment old = *low;
   for (Edge& edge : low->slots) edge = Edge();
   low->used = 0;
-  for (const Edge& edge : old.slots) {
+  for (Edge edge : old.slots) {
+    edge.state &= ~kSpilled;
     if (edge.state == kEmpty) continue;
     const uint64_t h = hash(edge.state, edge.token);
     put(*directory_[place(h)], h, edge);
@@ -72,10 +78,10 @@ void EdgeTable::check() const {
   for (const auto& segment : segments_) {
     uint32_t used = 0;
     for (const Edge& edge : segment->slots) {
-      if (edge.state == kEmpty) continue;
+      const uint32_t state = edge.state & ~kSpilled;
+      if (state == kEmpty) continue;
       ++used;
-      ensure(find(edge.state, edge.token) == &edge, "edge table: edge of state ", edge.state,
-             " is not found");
+      ensure(find(state, edge.token) == &edge, "edge table: edge of state ", state, " is not found");
     }
     ensure(used == segment->used && used <= kFull, "edge table: segment counts ", segment->used, ", has ",
            used);

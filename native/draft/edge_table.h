@@ -18,8 +18,8 @@ namespace agentinfer {
 
 class EdgeTable {
  public:
-  struct Edge {  // 16 bytes
-    uint32_t state = kEmpty;
+  struct Edge {               // 16 bytes
+    uint32_t state = kEmpty;  // in a table, with kSpilled
     int32_t token = 0;
     uint32_t target = 0;
     int32_t next_token = -1;
@@ -35,19 +35,21 @@ class EdgeTable {
   // Starts loading what find() would look at.
   void prefetch(uint32_t state, int32_t token) const {
     const uint64_t h = hash(state, token);
-    agentinfer::prefetch(&directory_[place(h)]->slots[static_cast<uint32_t>(h >> 20) & (kSlots - 1)]);
+    agentinfer::prefetch(&directory_[place(h)]->slots[home_of(h)]);
   }
-  void insert(const Edge& edge);  // REQUIRES: not contained, state != kEmpty
+  void insert(const Edge& edge);  // REQUIRES: not contained, state < kEmpty
 
   size_t size() const { return size_; }
   size_t bytes() const;
   void check() const;  // kInternal unless every edge is found where it lies
 
  private:
-  static constexpr uint32_t kEmpty = UINT32_MAX;
+  static constexpr uint32_t kEmpty = INT32_MAX;
+  static constexpr uint32_t kSpilled = uint32_t{1} << 31;  // see home_of
+  static constexpr uint32_t kLine = 4;                     // slots in a cache line
   static constexpr uint32_t kSlots = 512;
   static constexpr uint32_t kFull = 376;  // a segment with so many entries splits: load 0.37 to 0.73
-  struct Segment {
+  struct alignas(64) Segment {
     Edge slots[kSlots];
     uint32_t used = 0;
     uint32_t depth = 0;  // hash bits that all its entries share
@@ -60,6 +62,10 @@ class EdgeTable {
     h = (h ^ (h >> 29)) * 0xbf58476d1ce4e5b9u;
     return h ^ (h >> 32);
   }
+  // Probes go to home ^ 0, 1, 2, ...: through the cache line of the home first, then through the line beside
+  // it, then through the pair of lines beside those. An edge that found no room in its home's line sets
+  // kSpilled in that line's first slot, so that looking for what is not here mostly ends in one line.
+  static uint32_t home_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 20) & (kSlots - 1); }
   size_t place(uint64_t hash) const { return depth_ == 0 ? 0 : static_cast<size_t>(hash >> (64 - depth_)); }
   static void put(Segment& segment, uint64_t hash, const Edge& edge);
   void split(size_t at);

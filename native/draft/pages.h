@@ -12,6 +12,8 @@ namespace agentinfer {
 inline void prefetch([[maybe_unused]] const void* address) {
 #if defined(__GNUC__) || defined(__clang__)
   __builtin_prefetch(address);
+  // GCC takes a function that does nothing but prefetch for one without effect, and drops calls of it.
+  asm volatile("");
 #endif
 }
 

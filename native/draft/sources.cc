@@ -33,6 +33,20 @@ int follow(const SuffixAutomaton& automaton, const SuffixAutomaton::Match& match
   return automaton.continuation(match.previous, wrap, out);
 }
 
+// What follow() and describe() read of a cursor's match, in two steps: the text, and what depends on it.
+void prefetch_text(const SuffixAutomaton& automaton, const Cursor& cursor, int limit) {
+  const SuffixAutomaton::Match match = cursor.match(automaton);
+  automaton.prefetch_text(match.end, static_cast<uint32_t>(limit));
+  if (match.branches && match.previous != 0) automaton.prefetch_text(match.previous, 1);
+}
+
+void prefetch_branches(const SuffixAutomaton& automaton, const Cursor& cursor) {
+  const SuffixAutomaton::Match match = cursor.match(automaton);
+  if (!match.branches || match.count <= 1 || match.end >= automaton.size()) return;
+  automaton.prefetch_branch(match.state, automaton.text(match.end));
+  if (match.previous != 0) automaton.prefetch_branch(match.state, automaton.text(match.previous));
+}
+
 }  // namespace
 
 SourceSet::SourceSet(std::shared_ptr<TextSource> own) : own_(std::move(own)) {
@@ -66,7 +80,8 @@ void SourceSet::remember(std::span<const int32_t> tokens) {
 int SourceSet::attach(SourceKind kind, std::shared_ptr<const TextSource> source, double similarity) {
   if (others_.size() == kMaxSources || has(source.get())) return -1;
   proposals_.clear();
-  others_.push_back({next_id_, kind, std::move(source), Cursor(), 0, 0, 0, std::clamp(similarity, 0.0, 1.0)});
+  others_.push_back(
+      {next_id_, kind, std::move(source), Cursor(), 0, 0, 0, 0, std::clamp(similarity, 0.0, 1.0)});
   return next_id_++;
 }
 
@@ -169,33 +184,40 @@ void SourceSet::weigh(const Proposal& proposal, DraftEvidence& evidence) const {
   }
 }
 
-// The automata are far apart in memory and each step of a cursor may miss every cache. So the cursors go in
-// step, and each token's loads are started for all sources before the first is used.
 void SourceSet::look_others(int limit, uint32_t min_match) {
-  std::array<TextSource::Reader, kMaxSources> readers;
-  std::array<uint64_t, kMaxSources> behind{};
-  uint64_t most = 0;
-  for (size_t i = 0; i < others_.size(); ++i) {
-    readers[i] = others_[i].source->try_read();
-    if (!readers[i]) continue;
-    behind[i] = restart(others_[i], readers[i].automaton());
-    others_[i].seen = total_;
-    most = std::max(most, behind[i]);
-  }
-  for (uint64_t left = most; left > 0; --left) {
-    const int32_t token = recent_[recent_.size() - left];
-    for (size_t i = 0; i < others_.size(); ++i)
-      if (behind[i] >= left) readers[i].automaton().prefetch(others_[i].cursor.state(), token);
-    for (size_t i = 0; i < others_.size(); ++i)
-      if (behind[i] >= left) others_[i].cursor.advance(readers[i].automaton(), token);
-  }
+  Readers readers;
+  for (size_t i = 0; i < others_.size(); ++i) readers[i] = others_[i].source->try_read();
+  follow_others(readers);
   const auto matches = [&](size_t i) {
     return readers[i] && others_[i].cursor.length() >= std::max(min_match, 1u);
   };
+  // As for the cursors: what all proposals read is asked for before the first is made.
   for (size_t i = 0; i < others_.size(); ++i)
-    if (matches(i)) readers[i].automaton().prefetch_text(others_[i].cursor.match(readers[i].automaton()).end);
+    if (matches(i)) prefetch_text(readers[i].automaton(), others_[i].cursor, limit);
+  for (size_t i = 0; i < others_.size(); ++i)
+    if (matches(i)) prefetch_branches(readers[i].automaton(), others_[i].cursor);
   for (size_t i = 0; i < others_.size(); ++i)
     if (matches(i)) propose(i, readers[i].automaton(), limit, min_match);
+}
+
+// The cursors of the sources that can be read take what the sequence has said since they were last there.
+void SourceSet::follow_others(const Readers& readers) {
+  std::array<Walk, kMaxSources> walks;
+  std::array<uint8_t, kMaxSources> going;
+  size_t count = 0;
+  for (size_t i = 0; i < others_.size(); ++i) {
+    if (!readers[i]) continue;
+    const size_t behind = restart(others_[i], readers[i].automaton());
+    others_[i].seen = total_;
+    walks[i] = Walk(readers[i].automaton(), others_[i].cursor, std::span(recent_).last(behind));
+    going[count++] = static_cast<uint8_t>(i);
+  }
+  while (count > 0) {
+    size_t left = 0;
+    for (size_t at = 0; at < count; ++at)
+      if (walks[going[at]].step()) going[left++] = going[at];
+    count = left;
+  }
 }
 
 void SourceSet::propose(size_t other, const SuffixAutomaton& automaton, int limit, uint32_t min_match) {
@@ -219,14 +241,15 @@ void SourceSet::propose(size_t other, const SuffixAutomaton& automaton, int limi
 
 // How many of the sequence's last tokens the cursor has to take; it is repaired, and set back if it is too
 // far behind.
-uint64_t SourceSet::restart(Other& other, const SuffixAutomaton& automaton) const {
+size_t SourceSet::restart(Other& other, const SuffixAutomaton& automaton) const {
   uint64_t behind = total_ - other.seen;
   if (behind > recent_.size()) {
     other.cursor.reset();
     behind = std::min(kWarm, recent_.size());
   }
-  other.cursor.repair(automaton);
-  return behind;
+  if (other.states != automaton.state_count()) other.cursor.repair(automaton);
+  other.states = automaton.state_count();
+  return static_cast<size_t>(behind);
 }
 
 double SourceSet::trust(int source) const {

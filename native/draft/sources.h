@@ -88,6 +88,7 @@ class SourceSet {
     std::shared_ptr<const TextSource> source;
     Cursor cursor;
     uint64_t seen;          // tokens of the sequence the cursor has taken
+    uint32_t states;        // of the automaton when the cursor was last repaired
     double expected, hits;  // of judge(), faded
     double similarity;
   };
@@ -99,9 +100,11 @@ class SourceSet {
   void describe(const SuffixAutomaton& automaton, const SuffixAutomaton::Match& match, SourceKind kind,
                 Proposal& proposal) const;
   void hear();
+  using Readers = std::array<TextSource::Reader, kMaxSources>;
   void look_others(int limit, uint32_t min_match);
+  void follow_others(const Readers& readers);
   void propose(size_t other, const SuffixAutomaton& automaton, int limit, uint32_t min_match);
-  uint64_t restart(Other& other, const SuffixAutomaton& automaton) const;
+  size_t restart(Other& other, const SuffixAutomaton& automaton) const;
   void remember(std::span<const int32_t> tokens);
 
   std::shared_ptr<TextSource> own_;

@@ -34,11 +34,8 @@ void SuffixAutomaton::begin_document() {
 }
 
 uint32_t SuffixAutomaton::next(uint32_t state, int32_t token) const {
-  const State& from = states_[state];
-  if (from.token == token) return from.target;
-  if (from.more == kBorder) return kNone;
-  const EdgeTable::Edge* edge = edges_.find(state, token);
-  return edge ? edge->target : kNone;
+  const uint32_t inside = next_inside(state, token);
+  return inside != kNone || !branches(state) ? inside : next_branch(state, token);
 }
 
 SuffixAutomaton::Match SuffixAutomaton::match(uint32_t state, uint32_t length) const {

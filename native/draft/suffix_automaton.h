@@ -61,13 +61,24 @@ class SuffixAutomaton {
   uint32_t length(uint32_t state) const { return states_[state].length; }
   uint32_t link(uint32_t state) const { return states_[state].link; }  // of the root: kNone
   uint32_t count(uint32_t state) const { return states_[state].count; }
-  // Starts loading what next(state, token) and a fall back to the root need; what is behind a text position.
-  void prefetch(uint32_t state, int32_t token) const {
-    agentinfer::prefetch(&states_[state]);
-    edges_.prefetch(kRoot, token);
+  // The parts of next(), for who has other work while memory is read: the transition that lies in the state;
+  // whether there are others; one of those.
+  uint32_t next_inside(uint32_t state, int32_t token) const {
+    const State& from = states_[state];
+    return from.token == token ? from.target : kNone;
   }
-  void prefetch_text(uint32_t position) const {
+  bool branches(uint32_t state) const { return states_[state].more != kBorder; }
+  uint32_t next_branch(uint32_t state, int32_t token) const {
+    const EdgeTable::Edge* edge = edges_.find(state, token);
+    return edge ? edge->target : kNone;
+  }
+  // Start loading a state; what next_branch(state, token) looks at; `count` tokens of text from a position
+  // on, a cache line's worth at most.
+  void prefetch(uint32_t state) const { agentinfer::prefetch(&states_[state]); }
+  void prefetch_branch(uint32_t state, int32_t token) const { edges_.prefetch(state, token); }
+  void prefetch_text(uint32_t position, uint32_t count) const {
     if (position < size()) agentinfer::prefetch(&text_[position]);
+    if (position + count <= size()) agentinfer::prefetch(&text_[position + count - 1]);
   }
   Match match(uint32_t state, uint32_t length) const;  // REQUIRES: length(link) < length <= length(state)
 

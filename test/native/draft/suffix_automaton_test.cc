@@ -3,6 +3,7 @@
 #include "draft/suffix_automaton.h"
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <vector>
 
@@ -223,6 +224,43 @@ TEST("bad tokens are refused with their value") {
   SuffixAutomaton automaton;
   CHECK_THROWS(automaton.append(-1), ErrorCode::kInvalidArgument, "got -1");
   CHECK_EQ(automaton.size(), 0u);
+}
+
+// Cursors that go in steps, beside others, as against one that goes at once.
+TEST("walks of several cursors in turns end where the cursors would end alone") {
+  std::mt19937 random(11);
+  for (int round = 0; round < 40; ++round) {
+    const uint32_t alphabet = 2 + random() % 12;
+    const auto text = [&](size_t size) {
+      std::vector<int32_t> out(size);
+      for (int32_t& token : out) token = static_cast<int32_t>(random() % alphabet);
+      return out;
+    };
+    constexpr size_t kCursors = 5;
+    std::array<SuffixAutomaton, kCursors> automata;
+    std::array<Cursor, kCursors> stepped, plain;
+    for (SuffixAutomaton& automaton : automata) automaton.append(text(random() % 300));
+    for (int look = 0; look < 10; ++look) {
+      const std::vector<int32_t> said = text(random() % 20);
+      std::array<Walk, kCursors> walks;
+      for (size_t i = 0; i < kCursors; ++i) {
+        automata[i].append(text(random() % 4));
+        stepped[i].repair(automata[i]);
+        plain[i].repair(automata[i]);
+        walks[i] = Walk(automata[i], stepped[i], said);
+        for (const int32_t token : said) plain[i].advance(automata[i], token);
+      }
+      std::array<bool, kCursors> going;
+      going.fill(true);
+      while (std::any_of(going.begin(), going.end(), [](bool on) { return on; }))
+        for (size_t i = 0; i < kCursors; ++i)
+          if (going[i]) going[i] = walks[i].step();
+      for (size_t i = 0; i < kCursors; ++i) {
+        CHECK_EQ(stepped[i].state(), plain[i].state());
+        CHECK_EQ(stepped[i].length(), plain[i].length());
+      }
+    }
+  }
 }
 
 CHECK_MAIN
