@@ -38,7 +38,7 @@ export async function recordTraces(agents: number, questions: number, seed: numb
 }
 
 /** Work on several questions as one run: the answers between are left out, for an answer ends a run. */
-export function joinTraces(traces: readonly Trace[]): Trace {
+function joinTraces(traces: readonly Trace[]): Trace {
   const calls = traces.map(({ turns }) => turns.filter((turn) => turn.includes('[unused11]')))
   const last = traces.at(-1)?.turns.findLast((turn) => !turn.includes('[unused11]'))
   return {

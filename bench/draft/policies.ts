@@ -146,7 +146,7 @@ export class SuffixTree implements DraftPolicy {
 }
 
 /** A suffix automaton that knows the first place of every substring, as SAM-Decoding's does (arXiv 2411.10666). */
-export class FirstPlaceAutomaton {
+class FirstPlaceAutomaton {
   readonly #next = new Map<number, number>()
   readonly #edges: number[][] = [[]]
   readonly #link: number[] = [-1]

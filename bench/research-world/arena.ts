@@ -59,7 +59,7 @@ export interface Parts {
 }
 
 export const maxContext = 2048
-export const turnLimit = 24
+const turnLimit = 24
 
 export interface Engines {
   readonly small?: Engine

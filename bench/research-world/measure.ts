@@ -50,7 +50,7 @@ function generationOf(event: Extract<AgentEvent, { type: 'usage' }>): Generation
 }
 
 /** Runs one task to its end. Rejects only when `signal` was aborted. */
-export async function runTask(agent: Agent, task: Task, signal?: AbortSignal): Promise<TaskOutcome> {
+async function runTask(agent: Agent, task: Task, signal?: AbortSignal): Promise<TaskOutcome> {
   const started = performance.now()
   const events: AgentEvent[] = []
   let [answer, end]: [string | undefined, string] = [undefined, 'error']

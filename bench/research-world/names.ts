@@ -16,8 +16,8 @@ const ends = (
   'beth dris goth holm krin lund noth'
 ).split(' ')
 
-export const firstSyllables: readonly string[] = onsets.flatMap((onset) => rimes.map((rime) => onset + rime))
-export const middleSyllables: readonly string[] = middles
+const firstSyllables: readonly string[] = onsets.flatMap((onset) => rimes.map((rime) => onset + rime))
+const middleSyllables: readonly string[] = middles
 export const lastSyllables: readonly string[] = ends
 
 export function splitOf(name: string): Split {

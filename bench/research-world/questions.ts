@@ -20,7 +20,7 @@ export interface Question {
 export const defaultHops: readonly number[] = [0.2, 0.22, 0.2, 0.16, 0.12, 0.1]
 
 /** undefined: this start has no such chain. */
-export function questionFrom(world: World, random: Random, start: Entity, hops: number): Question | undefined {
+function questionFrom(world: World, random: Random, start: Entity, hops: number): Question | undefined {
   const facts: Fact[] = []
   const visited = new Set<Entity>([start])
   for (let at: Entity | number = start; facts.length < hops;) {

@@ -59,7 +59,7 @@ export interface WorldOptions {
   readonly listed: number
 }
 
-export const defaultWorld: WorldOptions = {
+const defaultWorld: WorldOptions = {
   seed: 1,
   split: 'tune',
   size: 1,

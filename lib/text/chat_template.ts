@@ -35,7 +35,7 @@ export interface RenderOptions {
 }
 
 /** Whether markers in messages of a role become special ids, unless the caller says otherwise. Other roles: false. */
-export const defaultParseSpecial: Readonly<Record<string, boolean>> = {
+const defaultParseSpecial: Readonly<Record<string, boolean>> = {
   system: true,
   developer: true,
   assistant: true,

@@ -20,6 +20,7 @@ test('the tarball holds the built package and nothing else', () => {
     /^LICENSE$/,
     /^CHANGELOG\.md$/,
     /^llms\.txt$/,
+    /^(lib|native)\/[a-z\/]+\.(ts|md)$/i, // those that llms.txt names
     /^dist\/esm\/([a-z0-9_]+\/)*[a-z0-9_]+\.(js|cjs|d\.ts|d\.cts)$/,
     /^dist\/cjs\/([a-z0-9_]+\/)*[a-z0-9_]+\.(js|cjs|d\.ts|d\.cts)$/,
     /^dist\/cjs\/package\.json$/,
@@ -37,6 +38,13 @@ test('the tarball holds the built package and nothing else', () => {
 test('a prebuild for this machine is inside', () => {
   const paths = packed.files.map((file) => file.path)
   expect(paths, 'npm run prebuild makes it').toContain(`prebuilds/${process.platform}-${process.arch}/agentinfer.glibc.node`)
+})
+
+test('what llms.txt names is inside, and of the sources nothing else', () => {
+  const named = Array.from(readFileSync(path.join(root, 'llms.txt'), 'utf8').matchAll(/\]\((?!https?:)([^)#]+)\)/g), ([, target]) => target!)
+  const paths = packed.files.map((file) => file.path)
+  expect(named.filter((file) => !paths.includes(file))).toEqual([])
+  expect(paths.filter((file) => /^(lib|native)\//.test(file) && !named.includes(file))).toEqual([])
 })
 
 test('it stays small', () => {
