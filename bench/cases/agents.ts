@@ -31,14 +31,14 @@ export const options = {
   only: option('', `some of ${partNames.join(',')}; default: all`),
   rounds: option('2', 'measured; switch, route and overhead have one more that warms up'),
   latency: option('150', 'milliseconds a tool takes'),
-  turns: option('10', 'of switch, route and filter'),
+  turns: option('8', 'of switch, route and filter'),
   agents: option('2', 'of parts, compress and recorded: agents at once'),
-  short: option('10', 'of parts: turns of the traces'),
+  short: option('9', 'of parts: turns of the traces'),
   long: option('18', 'of compress: turns of the traces'),
   page: option('100', 'of parts and compress: words of a page'),
   thought: option('12', 'of parts and compress: words of a thought'),
-  questions: option('2', 'of recorded: questions that make one trace'),
-  room: option(rooms.join(','), 'of compress and recorded: KV for all that agents hold, for half of it, or both'),
+  questions: option('3', 'of recorded: questions that make one trace'),
+  room: option(rooms.join(','), 'of compress: KV for all that agents hold, for half of it, or both; recorded: the first of them'),
   seed: option('0', 'of generated and recorded traces'),
   trace: option('', 'of recorded: a saved run (RunRecord as JSON) in place of those that are recorded on the spot'),
 } as const
@@ -197,7 +197,7 @@ export async function run(report: Report, values: Values): Promise<void> {
     values.trace === ''
       ? await recordTraces(agents, number('questions'), 17 + seed, (text) => report.progress(text))
       : Array.from({ length: agents }, () => recordedTrace(values.trace))
-  await compression(report, 'recorded runs', () => recorded, { ...setting, rooms: room })
+  await compression(report, 'recorded runs', () => recorded, { ...setting, rooms: room.slice(0, 1) })
 }
 
 /** The trained models that runs are recorded of are not in the package. */

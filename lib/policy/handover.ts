@@ -1,7 +1,9 @@
 /**
  * Whether a model that takes over should read old observations at all. What it has not read yet is not in its KV: to leave it out throws
  * nothing away, costs no distillation, and saves what a cold model pays most for, the computation of all that text before its first
- * token. What it costs is that the model knows less: it sees every thought and act and the latest observations, and can recall the rest.
+ * token. What it costs is that the model knows less: it sees every thought and act and the latest observations, and can recall the rest. That
+ * is priced as a poorer memory is, by `extraTurns`: 5 % of the remaining turns unless told otherwise, here whatever the share of what is left
+ * out, as nothing is written of it. So with little to leave out, or many turns to come, the model reads all.
  */
 import { defaultCompress } from './compress.js'
 import type { CompressCosts, CompressOptions, ContextPiece } from './compress.js'
