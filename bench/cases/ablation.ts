@@ -16,8 +16,8 @@ export const description = 'agents with everything on, and with speculation, age
 export const options = {
   ...modelOptions('20m', 'cpu'),
   rounds: option('2', 'measured'),
-  agents: option('3', 'agents at once'),
-  turns: option('6', 'turns of each'),
+  agents: option('4', 'agents at once; fewer leave the KV no shorter than one context, and nothing to schedule'),
+  turns: option('4', 'turns of each'),
   latency: option('150', 'milliseconds a tool takes'),
   room: option('0.6', 'KV for so much of what all agents hold at the end'),
   trace: option('', 'a saved run (RunRecord as JSON) in place of the built-in traces'),
