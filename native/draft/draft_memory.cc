@@ -110,7 +110,7 @@ std::shared_ptr<TextSource> DraftMemory::State::take_session(Set::Private& its, 
   session.use = ++clock;
   if (session.busy) return nullptr;
   const size_t worth = std::max(kSupersededShare * prompt_size, kSupersededLeast);
-  if (!session.text || session.text->appended() > worth)
+  if (!session.text || session.text->failed() || session.text->appended() > worth)
     session.text = std::make_shared<TextSource>(&builder);
   session.busy = its.owns_session = true;
   std::shared_ptr<TextSource> text = session.text;

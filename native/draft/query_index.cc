@@ -36,10 +36,15 @@ std::vector<std::pair<uint64_t, uint32_t>> counted(std::vector<uint64_t> terms) 
 
 }  // namespace
 
-void QueryIndex::put(uint32_t id, std::string_view query, std::span<const float> vector) {
+void QueryIndex::require_fits(std::span<const float> vector) const {
   if (dimensions_ != 0 && !vector.empty() && vector.size() != dimensions_)
     fail(ErrorCode::kInvalidArgument, "query vector: expected ", dimensions_, " numbers, got ",
          vector.size());
+  static_cast<void>(unit(vector));
+}
+
+void QueryIndex::put(uint32_t id, std::string_view query, std::span<const float> vector) {
+  require_fits(vector);
   Entry entry{{}, unit(vector), 0};
   remove(id);
   if (!entry.vector.empty()) {

@@ -26,6 +26,8 @@ class QueryIndex {
   // Replaces what `id` had. `vector` may be empty; one index has vectors of one size (kInvalidArgument
   // otherwise).
   void put(uint32_t id, std::string_view query, std::span<const float> vector);
+  // Throws what put() would for the vector.
+  void require_fits(std::span<const float> vector) const;
   void remove(uint32_t id);
   size_t size() const { return entries_.size(); }
   size_t bytes(uint32_t id) const;                   // about what the entry takes; 0 if unknown

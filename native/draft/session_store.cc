@@ -24,6 +24,7 @@ struct SessionStore::Entry {
 };
 
 struct SessionStore::Tenant {
+  std::string name;
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> sessions;
   std::unordered_map<uint32_t, Entry*> by_number;
   QueryIndex index;
@@ -36,6 +37,7 @@ SessionStore::Entry& SessionStore::entry(std::string_view tenant, std::string_vi
   if (session.empty())
     fail(ErrorCode::kInvalidArgument, "session store: expected a session id, got an empty one");
   Tenant& owner = tenants_.try_emplace(std::string(tenant)).first->second;
+  owner.name = tenant;
   std::unique_ptr<Entry>& place = owner.sessions[std::string(session)];
   if (place) return *place;
   place = std::make_unique<Entry>();
@@ -77,6 +79,8 @@ void SessionStore::account(Entry& entry) {
 
 void SessionStore::put(std::string_view tenant, std::string_view session, std::string_view query,
                        std::span<const float> vector) {
+  const auto owner = tenants_.find(tenant);
+  (owner == tenants_.end() ? QueryIndex() : owner->second.index).require_fits(vector);
   Entry& at = entry(tenant, session);
   if (at.session.query == query && std::ranges::equal(at.session.vector, vector) && !query.empty()) {
     touch(at);
@@ -116,6 +120,11 @@ void SessionStore::erase(Entry& entry) {
   tenant.by_number.erase(entry.number);
   tenant.index.remove(entry.number);
   tenant.sessions.erase(tenant.sessions.find(entry.session.id));
+  if (tenant.sessions.empty()) tenants_.erase(tenants_.find(tenant.name));
+}
+
+size_t SessionStore::tenants() const {
+  return tenants_.size();
 }
 
 void SessionStore::forget(std::string_view tenant, std::string_view session) {
@@ -123,10 +132,9 @@ void SessionStore::forget(std::string_view tenant, std::string_view session) {
 }
 
 void SessionStore::forget_tenant(std::string_view tenant) {
-  const auto owner = tenants_.find(tenant);
-  if (owner == tenants_.end()) return;
-  while (!owner->second.sessions.empty()) erase(*owner->second.sessions.begin()->second);
-  tenants_.erase(owner);
+  // The last session takes the tenant with it.
+  for (auto owner = tenants_.find(tenant); owner != tenants_.end(); owner = tenants_.find(tenant))
+    erase(*owner->second.sessions.begin()->second);
 }
 
 // Automata first, they can be built again; then sessions. Least recently used first, `keep` never.
@@ -163,10 +171,11 @@ std::vector<SessionStore::Match> SessionStore::search(std::string_view tenant, s
 std::shared_ptr<const TextSource> SessionStore::source(std::string_view tenant, std::string_view session) {
   Entry* at = find(tenant, session);
   if (!at || at->session.tokens.empty()) return nullptr;
-  if (!at->source) {
-    at->source = std::make_shared<TextSource>(nullptr);
-    at->source->append_documents(at->session.tokens);
-    at->source->settle();
+  if (!at->source || at->source->failed()) {
+    const auto built = std::make_shared<TextSource>(nullptr);
+    built->append_documents(at->session.tokens);
+    built->settle();
+    at->source = built;
   }
   touch(*at);
   account(*at);

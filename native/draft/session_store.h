@@ -81,7 +81,8 @@ class SessionStore {
   Loaded load(std::string_view tenant, const std::filesystem::path& path);
 
   const Stats& stats() const { return stats_; }
-  void check() const;  // kInternal unless the byte counts add up
+  size_t tenants() const;  // that have sessions
+  void check() const;      // kInternal unless the byte counts add up
 
  private:
   struct Entry;

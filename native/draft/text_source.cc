@@ -53,10 +53,24 @@ void TextSource::enqueue(std::span<const int32_t> items) {
 
   const std::lock_guard lock(queue_mutex_);
   if (!building_ && (!builder_ || items.size() <= kInline)) return write(items);
-  queue_.insert(queue_.end(), items.begin(), items.end());
-  if (building_) return;
-  building_ = true;
-  builder_->post([self = shared_from_this()] { self->build(); });
+  try {
+    queue_.insert(queue_.end(), items.begin(), items.end());
+    if (!building_) builder_->post([self = shared_from_this()] { self->build(); });
+    building_ = true;
+  } catch (...) {
+    give_up();
+    throw;
+  }
+}
+
+void TextSource::give_up() {
+  const std::lock_guard lock(mutex_);
+  failed_ = true;
+}
+
+bool TextSource::failed() const {
+  const std::shared_lock lock(mutex_);
+  return failed_;
 }
 
 void TextSource::build() {
@@ -69,7 +83,14 @@ void TextSource::build() {
       if (!building_) return;
       items.swap(queue_);
     }
-    write(items);
+    try {
+      write(items);
+    } catch (...) {
+      const std::lock_guard lock(queue_mutex_);
+      building_ = false;
+      queue_.clear();
+      throw;
+    }
   }
 }
 
@@ -79,6 +100,8 @@ void TextSource::write(std::span<const int32_t> items) {
     const std::span<const int32_t> slice = items.first(std::min(items.size(), kSlice));
     items = items.subspan(slice.size());
     const std::lock_guard lock(mutex_);
+    if (failed_) return;
+    failed_ = true;  // unless the slice gets done
     for (const int32_t item : slice) {
       if (item >= 0) {
         automaton_.append(item);
@@ -88,13 +111,14 @@ void TextSource::write(std::span<const int32_t> items) {
       if (item == kFresh) own_begin_ = automaton_.document_begin();
     }
     written_ += slice.size();
+    failed_ = false;
   }
 }
 
 TextSource::Reader TextSource::describe(std::shared_lock<std::shared_mutex> lock) const {
+  if (!lock.owns_lock() || failed_) return {};
   Reader reader;
   reader.lock_ = std::move(lock);
-  if (!reader.lock_.owns_lock()) return reader;
   reader.automaton_ = &automaton_;
   reader.own_begin_ = own_begin_;
   reader.complete_ = written_ == appended_.load(std::memory_order_acquire);
@@ -110,11 +134,15 @@ TextSource::Reader TextSource::read() const {
 
 void TextSource::settle() {
   const std::lock_guard lock(mutex_);
+  if (failed_) return;
+  failed_ = true;
   automaton_.settle();
+  failed_ = false;
 }
 
 size_t TextSource::bytes() const {
-  return read().automaton().bytes();
+  const std::shared_lock lock(mutex_);
+  return automaton_.bytes();
 }
 
 }  // namespace agentinfer

@@ -6,6 +6,9 @@
 // microseconds. Readers never wait: try_read() gives nothing while the writer is in a slice, and the reader's
 // cursor catches up at the next step. What a reader sees is always the automaton of a whole prefix of the
 // text.
+//
+// Where memory runs out in a slice, the automaton is half built: the text has failed. It takes nothing more
+// and nobody can read it; the owner makes another.
 
 #include <array>
 #include <atomic>
@@ -47,6 +50,7 @@ class TextSource : public std::enable_shared_from_this<TextSource> {
   // The owner's sequence so far (sync and append).
   const std::vector<int32_t>& sequence() const { return sequence_; }
   // All tokens ever appended, and a few marks; any thread.
+  bool failed() const;  // any thread; as read()
   size_t appended() const { return appended_.load(std::memory_order_relaxed); }
 
   // The readers' side: any thread. Falsy while the writer is at work.
@@ -68,7 +72,7 @@ class TextSource : public std::enable_shared_from_this<TextSource> {
     bool complete_ = false;
   };
   Reader try_read() const;
-  // Waits for the writer's slice. For tests and for threads that may wait.
+  // Waits for the writer's slice; falsy when the text has failed. For tests and for threads that may wait.
   Reader read() const;
   size_t bytes() const;  // as read()
 
@@ -80,6 +84,7 @@ class TextSource : public std::enable_shared_from_this<TextSource> {
   void enqueue(std::span<const int32_t> tokens);
   void write(std::span<const int32_t> tokens);
   void build();
+  void give_up();
   Reader describe(std::shared_lock<std::shared_mutex> lock) const;
 
   Builder* const builder_;
@@ -91,9 +96,10 @@ class TextSource : public std::enable_shared_from_this<TextSource> {
   bool building_ = false;       // guarded by queue_mutex_: the builder will take, or is taking, queue_
 
   mutable std::shared_mutex mutex_;
-  SuffixAutomaton automaton_;  // guarded by mutex_, as the two below
+  SuffixAutomaton automaton_;  // guarded by mutex_, as all below
   size_t written_ = 0;         // tokens and marks in the automaton
   uint32_t own_begin_ = 0;
+  bool failed_ = false;
 };
 
 }  // namespace agentinfer

@@ -68,10 +68,9 @@ void Speculator::notice(const std::string& text) {
 }
 
 void Speculator::load(const std::string& tenant) {
-  if (tenants_.contains(tenant)) return;
+  if (options_.directory.empty() || tenants_.contains(tenant)) return;
   tenants_[tenant] = false;
-  if (!options_.directory.empty())
-    loads_.push_back(memory_.load(tenant, file_of(options_.directory, tenant)));
+  loads_.push_back(memory_.load(tenant, file_of(options_.directory, tenant)));
 }
 
 void Speculator::save_all() {

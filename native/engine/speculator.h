@@ -67,7 +67,8 @@ class Speculator final : public Speculation {
   std::vector<int> lengths_;
   StepLoad load_;  // of the step
   std::unordered_map<int64_t, std::string> session_tenants_;
-  std::map<std::string, bool> tenants_;  // that came so far: whether there is something new to save
+  // That came so far: whether there is something new to save. None without a directory.
+  std::map<std::string, bool> tenants_;
   Clock::time_point saved_at_;
   std::vector<std::future<SessionStore::Loaded>> loads_;
   std::vector<std::future<void>> saves_;

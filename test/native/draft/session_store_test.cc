@@ -379,6 +379,24 @@ TEST("files: sessions twice, vectors of two sizes, without id: refused though we
   CHECK(reason({&nameless}).find("without id") != std::string::npos);
 }
 
+TEST("a refused vector leaves no session behind, and a tenant goes with its last session") {
+  SessionStore store({.byte_budget = 1 << 20});
+  store.put("a", "one", "words", std::vector<float>{1, 0});
+  CHECK_THROWS(store.put("a", "two", "words", std::vector<float>{1, 0, 0}), ErrorCode::kInvalidArgument,
+               "got 3");
+  CHECK_THROWS(store.put("b", "two", "words", std::vector<float>{NAN}), ErrorCode::kInvalidArgument,
+               "finite");
+  CHECK_EQ(store.stats().sessions, size_t{1});
+  CHECK_EQ(store.tenants(), size_t{1});
+  store.put("b", "one", "words", {});
+  CHECK_EQ(store.tenants(), size_t{2});
+  store.forget("a", "one");
+  CHECK_EQ(store.tenants(), size_t{1});
+  store.forget_tenant("b");
+  CHECK_EQ(store.tenants(), size_t{0});
+  store.check();
+}
+
 TEST("crc32c has the standard's check value") {
   CHECK_EQ(crc32c(bytes_of("123456789")), 0xe3069283u);
 }
