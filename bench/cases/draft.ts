@@ -8,51 +8,43 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import path from 'node:path'
 
-import { Engine } from 'agentinfer'
-import type { DraftContext, GenerateOptions, SpeculationUsage } from 'agentinfer'
+import type { DraftContext, Engine, GenerateOptions, SpeculationUsage } from 'agentinfer'
 
 import { MergedThree, PromptLookup, SuffixCounts, SuffixTree } from '../draft/policies.js'
 import type { DraftPolicy } from '../draft/policies.js'
 import { agentTraces, randomText } from '../draft/trace.js'
 import type { AgentTrace } from '../draft/trace.js'
-import { modelFolder } from '../model_shapes.js'
 import { hasSources } from '../native_bench.js'
+import { modelOptions, option, parts } from '../options.js'
 import { median } from '../report.js'
 import type { Report, Row } from '../report.js'
-import { describeModel } from '../target.js'
+import { openTarget } from '../target.js'
 
 export const description =
   'speculation: cost of automata, random text with and without, agent traces beside other ways of drafting (teacher-forced), first token'
+const partNames = ['native', 'random', 'replay', 'first'] as const
 export const options = {
-  rounds: { type: 'string', default: '5' },
-  /** A folder, or a shape with random weights. */
-  model: { type: 'string', default: '20m' },
-  device: { type: 'string', default: 'cpu' },
-  runs: { type: 'string', default: '3' },
-  agents: { type: 'string', default: '3' },
-  turns: { type: 'string', default: '4' },
-  threads: { type: 'string', default: '2' },
-  prompt: { type: 'string', default: '30000' },
-  /** Parts to run: native, random, replay, first. */
-  only: { type: 'string', default: 'native,random,replay,first' },
+  ...modelOptions('20m', 'cpu'),
+  rounds: option('5', 'measured, of each part; one more warms up'),
+  runs: option('3', 'of the replay'),
+  agents: option('3', 'of a run of the replay'),
+  turns: option('4', 'of an agent'),
+  prompt: option('30000', 'tokens of the prompt whose first token is waited for'),
+  only: option(partNames.join(','), 'parts to run'),
 } as const
 
 type Values = Record<keyof typeof options, string>
 
 export async function run(report: Report, values: Values): Promise<void> {
-  const parts = new Set(values.only.split(','))
-  if (parts.has('native') && hasSources()) nativeRows(report, Number(values.rounds))
-  if (parts.has('random')) await randomRows(report, values)
-  if (parts.has('replay')) await replayRows(report, values)
-  if (parts.has('first')) await firstTokenRows(report, values)
+  const wanted = parts('only', values.only, partNames)
+  if (wanted.has('native') && hasSources()) nativeRows(report, Number(values.rounds))
+  if (wanted.has('random')) await randomRows(report, values)
+  if (wanted.has('replay')) await replayRows(report, values)
+  if (wanted.has('first')) await firstTokenRows(report, values)
 }
 
-async function openEngine(report: Report, values: Values, model: string, maxContext: number): Promise<Engine> {
-  const { device } = values
-  const folder = modelFolder(model)
-  const engine = await Engine.open({ model: folder, device, threads: Number(values.threads), maxContext, kvTokens: Math.max(65536, 2 * maxContext) })
-  report.about({ model: describeModel(folder, engine.info) })
-  return engine
+function openEngine(report: Report, values: Values, model: string, maxContext: number): Promise<Engine> {
+  return openTarget(report, { ...values, model }, { maxContext, kvTokens: Math.max(65536, 2 * maxContext) })
 }
 
 // ---------------------------------------------------------------------------------------------------------------- native
