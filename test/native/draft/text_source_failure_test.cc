@@ -16,15 +16,26 @@ std::atomic<bool> pages_fail = false;
 constexpr size_t kPage = 16384;  // the automaton's states come in larger ones
 }  // namespace
 
-void* operator new(size_t size) {
-  void* memory = size >= kPage && pages_fail ? nullptr : std::malloc(size);
+// The whole program's operator new: one whose large pieces can be told to fail. That of arrays too, which a
+// sanitizer would replace by its own. Not inlined: GCC would see malloc's memory freed by another name.
+[[gnu::noinline]] void* operator new(size_t size) {
+  void* memory = size >= kPage && pages_fail ? nullptr : std::malloc(size ? size : 1);
   if (!memory) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept {
+[[gnu::noinline]] void* operator new[](size_t size) {
+  return operator new(size);
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
 }
-void operator delete(void* memory, size_t) noexcept {
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete[](void* memory) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete[](void* memory, size_t) noexcept {
   std::free(memory);
 }
 
