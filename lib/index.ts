@@ -35,14 +35,20 @@ export type { MachineLimits, ModelInfo } from './native.js'
 export type {
   DraftContext,
   EngineOptions,
+  EngineSpeculationOptions,
   GenerateOptions,
+  GenerationOptions,
   Message,
+  RequestSpeculationOptions,
   RetainOptions,
   SamplingOptions,
   SessionGenerateOptions,
   SessionInput,
   SessionOptions,
   SessionPrefillOptions,
+  SessionSegments,
+  SessionTokens,
+  SpeculationMemoryOptions,
 } from './options.js'
 export { schedulerNames } from './policy/schedulers.js'
 export type { SchedulerName } from './policy/schedulers.js'

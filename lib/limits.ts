@@ -1,7 +1,7 @@
 import { fromNative } from './errors.js'
 import { native } from './native.js'
 import type { MachineLimits } from './native.js'
-import { refuseUnknown } from './options.js'
+import { refuseUnknown } from './option_schemas.js'
 
 /**
  * Measures what this machine can do at most, for a figure to be put beside. Other load shows in a sample: measure in the same minutes as

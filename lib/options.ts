@@ -1,327 +1,270 @@
-/** Every public option, once: its type, default, unit and meaning. Unknown keys are refused. */
-import { z } from 'zod'
-
-import { AgentInferError } from './errors.js'
-import { maxDraftTokens } from './policy/speculate.js'
-import { defaultScheduler, schedulerNames } from './policy/schedulers.js'
+/**
+ * Every public option of engines and sessions, once: its type, unit, range, default and meaning. Those of agents are in agent/options.ts.
+ * What is checked when they are given is in option_schemas.ts; that it is the same is checked when this is compiled. Unknown keys are refused.
+ */
+import type { SchedulerName } from './policy/schedulers.js'
 import type { Scheduler } from './policy/types.js'
 
-function isScheduler(value: unknown): value is Scheduler {
-  const { name, plan } = (value ?? {}) as Partial<Record<keyof Scheduler, unknown>>
-  return typeof name === 'string' && typeof plan === 'function'
-}
-
-const positive = () => z.int().positive()
-/** Of any vocabulary; ids cross as 32-bit integers. */
-const tokenId = z.int32().min(0)
-/** Seconds that a timer can wait: 24 days. */
-export const longestTimer = 2_147_483
-
-const speculationFields = z.strictObject({
-  /** Tokens drafted for a sequence and step at most. */
-  maxDraft: z.int().min(1).max(maxDraftTokens).default(maxDraftTokens),
-  /** Other agents of the same run to draft from, for each request at most. */
-  siblings: z.int().min(0).max(11).default(8),
-  /** Stored sessions with similar queries to draft from, for each request at most. */
-  retrieved: z.int().min(0).max(11).default(8),
-  memory: z
-    .strictObject({
-      /** Host memory for sessions' texts and stored sessions, of all tenants; 0: each request drafts from its own text alone. */
-      bytes: z.int().min(0).default(256 * 1024 * 1024),
-      /** Keeps stored sessions over restarts, one file for each tenant. For one engine at a time. */
-      directory: z.string().min(1).optional(),
-    })
-    .prefault({}),
-})
-export type EngineSpeculationOptions = z.output<typeof speculationFields>
-
-/**
- * Speculation: tokens that the texts at hand suggest are verified several at a time. The output is the same with and without, token
- * for token; only its speed changes. `'auto'` drafts as far as it is expected to pay, which may be not at all.
- */
-const engineSpeculation = z
-  .union([z.enum(['auto', 'off']), speculationFields])
-  .default('auto')
-  .transform((value) => (value === 'off' ? undefined : value === 'auto' ? speculationFields.parse({}) : value))
-
-/** What the model has read and said so far. */
-export interface DraftContext {
-  readonly prompt: Int32Array
-  readonly output: readonly number[]
-}
-
-/** Of one request. Without a query, a role or a run of its own, those of its messages and its session are taken. */
-const requestSpeculation = z.union([
-  z.enum(['auto', 'off']),
-  z.strictObject({
-    /** Tokens drafted for it in a step at most; the engine's limit holds too. */
-    maxDraft: z.int().min(1).max(maxDraftTokens).optional(),
-    /**
-     * What it may draft from beside its own text, and is kept for: earlier turns of its session, other agents of its run, agents with
-     * the same system prompt, stored sessions with similar queries. Default: all.
-     */
-    sources: z.array(z.enum(['session', 'sibling', 'role', 'retrieved'])).optional(),
-    /** Its task in words, to find stored sessions by. Default: the first user message. */
-    query: z.string().optional(),
-    /** An embedding of the query; all of a tenant's of one size. */
-    vector: z.array(z.number()).min(1).optional(),
-    /**
-     * Drafts of your own instead of the engine's: called before each step of decoding, gives the ids that may come next, at most
-     * maxDraft. All of them are verified, whether that pays or not. It holds the loop up, so it must be quick.
-     */
-    drafter: z.custom<(context: DraftContext) => ArrayLike<number>>((value) => typeof value === 'function', 'expected a function').optional(),
-    /** Names the role; default: the system prompt does. */
-    role: z.string().optional(),
-    /** Names the run; default: the session's. */
-    run: z.string().optional(),
-  }),
-])
-export type RequestSpeculation = z.output<typeof requestSpeculation>
-
-export const engineOptionsSchema = z.strictObject({
+/** Options of `Engine.open`. */
+export interface EngineOptions {
   /** Folder of a Hugging Face style checkpoint. */
-  model: z.string().min(1),
+  model: string
   /**
    * Where to run: `'cpu'`, `'npu:0'`, `'npu:0,1'` (tensor parallel over these; numbers as `ASCEND_RT_VISIBLE_DEVICES` leaves them), or
    * `'auto'`: the first NPU, or the CPU where there is none. `engine.info.device` says what was chosen, `engine.info.deviceNote` why it is not an NPU.
+   * Default: `'auto'`.
    */
-  device: z.string().regex(/^(cpu|auto|npu:\d{1,4}(,\d{1,4})*)$/, "expected 'cpu', 'auto', 'npu:0' or 'npu:0,1'").default('auto'),
-  /** NPU: capture decode and verification steps as graphs and replay them; off: every operator is launched by itself. */
-  graphs: z.boolean().default(true),
+  device?: string | undefined
+  /** NPU: capture decode and verification steps as graphs and replay them; `false`: every operator is launched by itself. Default: `true`. */
+  graphs?: boolean | undefined
   /**
    * NPU: lay weights out in FRACTAL_NZ, the blocks that its matrix units read, instead of row by row. Others report gains for decode, most with
    * int8; loading takes longer. Tokens differ by rounding at most. Without effect where CANN has no products by it, or
-   * `'auto'` finds no NPU; refused with `'cpu'`.
+   * `'auto'` finds no NPU; refused with `'cpu'`. Default: `false`.
    */
-  nz: z.boolean().default(false),
+  nz?: boolean | undefined
   /**
    * NPU: at opening, a small model of the same kind runs on the device and on the CPU, and then the model's own first layers, as loaded, on
    * every device and on the CPU (which takes about 1 GB of memory and a few seconds while opening). If their logits differ by more than
-   * rounding, `'error'` refuses to open and `'warn'` says so in `engine.info.deviceNote` and as a process warning.
+   * rounding, `'error'` refuses to open and `'warn'` says so in `engine.info.deviceNote` and as a process warning. Default: `'warn'`.
    */
-  selfCheck: z.enum(['warn', 'error', 'off']).default('warn'),
-  /** Seconds that an NPU may take to answer before it counts as lost. */
-  deviceTimeout: z.number().positive().max(86400).default(120),
-  /** Weight format: 16-bit, or int8 weights with int8 activations (W8A8). Folders that are int8 already stay so. */
-  weights: z.enum(['bf16', 'int8']).default('bf16'),
+  selfCheck?: 'warn' | 'error' | 'off' | undefined
+  /** Seconds that an NPU may take to answer before it counts as lost: above 0, 86400 at most. Default: 120. */
+  deviceTimeout?: number | undefined
+  /** Weight format: 16-bit, or int8 weights with int8 activations (W8A8). Folders that are int8 already stay so. Default: `'bf16'`. */
+  weights?: 'bf16' | 'int8' | undefined
   /**
-   * Ranks the model is cut over (tensor parallel): query heads, feed-forward width and vocabulary must divide by it. On the CPU the
-   * ranks share the threads: for tests of what several devices do, never faster. With NPUs: as many as `device` names.
+   * Ranks the model is cut over (tensor parallel), 1 to 64: query heads, feed-forward width and vocabulary must divide by it. On the CPU the
+   * ranks share the threads: for tests of what several devices do, never faster. With NPUs: as many as `device` names. Default: 1.
    */
-  tensorParallel: z.int().min(1).max(64).default(1),
-  /** CPU threads, of all ranks; default: the cores this process may use. */
-  threads: z.int().min(1).max(256).optional(),
-  /** Forces an instruction set (see `agentinfer doctor`); default: the best there is. */
-  isa: z.string().optional(),
-  /** Tokens a request may have, prompt and output together; default: the model's own limit, at most 8192. */
-  maxContext: positive().optional(),
-  /** Tokens of KV kept in all; default: four full contexts, less where memory is short. */
-  kvTokens: positive().optional(),
-  /** Element type of the KV cache on the CPU; an NPU keeps bf16 and takes only the default. */
-  kvDtype: z.enum(['f16', 'f32']).default('f16'),
-  /** Bytes of host memory for KV that left the device; 0: none. */
-  hostKvBytes: z.int().min(0).default(0),
-  /** Tokens in a KV block, the unit of sharing; a multiple of 16 from 16 to 256. Default: 32; an NPU has 128 and takes nothing else. */
-  blockSize: z.int().min(16).max(256).multipleOf(16).optional(),
-  /** Tokens computed in one step at most: decodes first, the rest for prefill chunks. */
-  maxBatchTokens: z.int().min(16).max(16384).default(512),
-  /** Sequences in one step at most. */
-  maxSequences: z.int().min(1).max(1024).default(64),
-  speculation: engineSpeculation,
-  /** Requests that may wait; more are refused with `ERR_BUSY`. */
-  maxQueue: z.int().min(1).default(1024),
-  /** Who runs next: a scheduler by name (see lib/policy/schedulers.ts), or your own. */
-  scheduler: z
-    .union([z.enum(schedulerNames), z.custom<Scheduler>(isScheduler)], {
-      error: `expected one of ${schedulerNames.map((name) => `'${name}'`).join(', ')}, or a scheduler { name, plan }`,
-    })
-    .default(defaultScheduler),
-  /** Aborts loading; the returned promise rejects with the signal's reason. */
-  signal: z.instanceof(AbortSignal).optional(),
-  /** Called while the checkpoint is read, with bytes done and in total. */
-  onProgress: z
-    .custom<(progress: { done: number; total: number }) => void>((value) => typeof value === 'function', 'expected a function')
-    .optional(),
-})
-/** Options of `Engine.open`. @interface */
-export type EngineOptions = z.input<typeof engineOptionsSchema>
+  tensorParallel?: number | undefined
+  /** CPU threads, of all ranks, 1 to 256. Default: the cores this process may use. */
+  threads?: number | undefined
+  /** Forces an instruction set of the CPU (see `agentinfer doctor`). Default: the best there is. */
+  isa?: string | undefined
+  /** Tokens a request may have, prompt and output together. Default: the model's own limit, at most 8192. */
+  maxContext?: number | undefined
+  /** Tokens of KV kept in all. Default: four full contexts, less where memory is short. */
+  kvTokens?: number | undefined
+  /** Element type of the KV cache on the CPU; an NPU keeps bf16 and takes only the default. Default: `'f16'`. */
+  kvDtype?: 'f16' | 'f32' | undefined
+  /** Bytes of host memory for KV that left the device; 0: none. Default: 0. */
+  hostKvBytes?: number | undefined
+  /** Tokens in a KV block, the unit of sharing: a multiple of 16 from 16 to 256. Default: 32; an NPU has 128 and takes nothing else. */
+  blockSize?: number | undefined
+  /** Tokens computed in one step at most, 16 to 16384: decodes first, the rest for prefill chunks. Default: 512. */
+  maxBatchTokens?: number | undefined
+  /** Sequences in one step at most, 1 to 1024. Default: 64. */
+  maxSequences?: number | undefined
+  /**
+   * Speculation: tokens that the texts at hand suggest are verified several at a time. The output is the same with and without, token
+   * for token; only its speed changes. `'auto'` drafts as far as it is expected to pay, which may be not at all. Default: `'auto'`.
+   */
+  speculation?: 'auto' | 'off' | EngineSpeculationOptions | undefined
+  /** Requests that may wait; more are refused with `ERR_BUSY`. Default: 1024. */
+  maxQueue?: number | undefined
+  /** Who runs next: a scheduler by name, or your own. Default: `'agent-sched'`. */
+  scheduler?: SchedulerName | Scheduler | undefined
+  /** Aborts loading; the returned promise rejects with the signal's reason. Default: none. */
+  signal?: AbortSignal | undefined
+  /** Called while the checkpoint is read, with bytes done and in total. Default: nobody is told. */
+  onProgress?: ((progress: { done: number; total: number }) => void) | undefined
+}
 
-export const samplingSchema = z.strictObject({
-  /** 0: greedy. Default: the model's generation_config.json does not apply; 1. */
-  temperature: z.number().min(0).max(100).default(1),
-  /** Keep the k most likely tokens; 0: off. */
-  topK: z.int32().min(0).default(0),
-  /** Keep the fewest most likely tokens whose probabilities sum to this, above 0 to 1; 1: off. */
-  topP: z.number().gt(0).max(1).default(1),
-  /** Keep tokens at least this likely, relative to the most likely, 0..1; 0: off. */
-  minP: z.number().min(0).max(1).default(0),
-  /** Above 1 makes tokens of prompt and output less likely; 1: off. */
-  repetitionPenalty: z.number().positive().default(1),
-  /** Taken from the logit of every token already in the output, -100..100; 0: off. */
-  presencePenalty: z.number().min(-100).max(100).default(0),
-  /** Taken from a token's logit for each time it is in the output, -100..100; 0: off. */
-  frequencyPenalty: z.number().min(-100).max(100).default(0),
-  /** Added to logits, by token id. */
-  logitBias: z.record(z.string().regex(/^\d{1,9}$/, 'expected a token id'), z.number()).optional(),
-  /** Only these ids may be chosen. */
-  allowedIds: z.array(tokenId).min(1).optional(),
+/** What an engine drafts from, and how far. */
+export interface EngineSpeculationOptions {
+  /** Tokens drafted for a sequence and step at most, 1 to 15. Default: 15. */
+  maxDraft?: number | undefined
+  /** Other agents of the same run to draft from, for each request at most, 0 to 11. Default: 8. */
+  siblings?: number | undefined
+  /** Stored sessions with similar queries to draft from, for each request at most, 0 to 11. Default: 8. */
+  retrieved?: number | undefined
+  /** What is kept to draft from. Default: 256 MiB, gone with the engine. */
+  memory?: SpeculationMemoryOptions | undefined
+}
+
+/** Texts that an engine keeps to draft from. */
+export interface SpeculationMemoryOptions {
+  /**
+   * Bytes of host memory for sessions' texts and stored sessions, of all tenants; 0: each request drafts from its own text alone.
+   * Default: 268435456.
+   */
+  bytes?: number | undefined
+  /** Folder that keeps stored sessions over restarts, one file for each tenant. For one engine at a time. Default: nothing outlives the engine. */
+  directory?: string | undefined
+}
+
+/** What the model has read and said so far. */
+export interface DraftContext {
+  /** Ids of the prompt. */
+  readonly prompt: Int32Array
+  /** Ids generated so far. */
+  readonly output: readonly number[]
+}
+
+/** Speculation of one request. Without a query, a role or a run of its own, those of its messages and its session are taken. */
+export interface RequestSpeculationOptions {
+  /** Tokens drafted for it in a step at most, 1 to 15; the engine's limit holds too. Default: the engine's. */
+  maxDraft?: number | undefined
+  /**
+   * What it may draft from beside its own text, and is kept for: earlier turns of its session, other agents of its run, agents with
+   * the same system prompt, stored sessions with similar queries. Default: all.
+   */
+  sources?: readonly ('session' | 'sibling' | 'role' | 'retrieved')[] | undefined
+  /** Its task in words, to find stored sessions by. Default: the first user message. */
+  query?: string | undefined
+  /** An embedding of the query; all of a tenant's of one size. Default: none; sessions are found by the words of the query. */
+  vector?: readonly number[] | undefined
+  /**
+   * Drafts of your own instead of the engine's: called before each step of decoding, gives the ids that may come next, at most
+   * maxDraft. All of them are verified, whether that pays or not. It holds the loop up, so it must be quick. Default: the engine drafts.
+   */
+  drafter?: ((context: DraftContext) => ArrayLike<number>) | undefined
+  /** Names the role. Default: the system prompt does. */
+  role?: string | undefined
+  /** Names the run. Default: the session's. */
+  run?: string | undefined
+}
+
+/** How tokens are chosen. */
+export interface SamplingOptions {
+  /** Divides the logits, 0 to 100; 0: greedy. Default: 1; the model's generation_config.json does not apply. */
+  temperature?: number | undefined
+  /** Keep the k most likely tokens; 0: off. Default: 0. */
+  topK?: number | undefined
+  /** Keep the fewest most likely tokens whose probabilities sum to this, above 0 to 1; 1: off. Default: 1. */
+  topP?: number | undefined
+  /** Keep tokens at least this likely, relative to the most likely, 0 to 1; 0: off. Default: 0. */
+  minP?: number | undefined
+  /** Above 1 makes tokens of prompt and output less likely, above 0; 1: off. Default: 1. */
+  repetitionPenalty?: number | undefined
+  /** Taken from the logit of every token already in the output, -100 to 100; 0: off. Default: 0. */
+  presencePenalty?: number | undefined
+  /** Taken from a token's logit for each time it is in the output, -100 to 100; 0: off. Default: 0. */
+  frequencyPenalty?: number | undefined
+  /** Added to logits, by token id. Default: nothing. */
+  logitBias?: Record<string, number> | undefined
+  /** Only these ids may be chosen. Default: all. */
+  allowedIds?: readonly number[] | undefined
   /**
    * Teacher forcing: the output begins with these ids, whatever the model says. For replaying traces, where speed is to be that of a
-   * model that says them. Not together with `logprobs`.
+   * model that says them. Not together with `logprobs`. Default: nothing is forced.
    */
-  forced: z.union([z.array(tokenId), z.instanceof(Int32Array)]).optional(),
-  /** End tokens are not chosen before so many tokens were produced. */
-  minTokens: z.int().min(0).default(0),
+  forced?: readonly number[] | Int32Array | undefined
+  /** End tokens are not chosen before so many tokens were produced. Default: 0. */
+  minTokens?: number | undefined
   /** Same seed, same prompt, same output, whatever else runs. Default: random. */
-  seed: z.int().min(0).optional(),
-  /** Report the chosen token's log probability and the n highest (0..20) of the model's own distribution. */
-  logprobs: z.int().min(0).max(20).optional(),
-})
-/** How tokens are chosen. @interface */
-export type SamplingOptions = z.input<typeof samplingSchema>
+  seed?: number | undefined
+  /** Report the chosen token's log probability and the n highest (0 to 20) of the model's own distribution. Default: none. */
+  logprobs?: number | undefined
+}
 
-const message = z.strictObject({
-  role: z.string().min(1),
-  content: z.string(),
-})
-/** A message of a chat, as the model's template takes it. @interface */
-export type Message = z.infer<typeof message>
-
-const tokenIds = z.union([z.array(tokenId), z.instanceof(Int32Array)])
+/** A message of a chat, as the model's template takes it. */
+export interface Message {
+  /** Who speaks, such as `'system'`, `'user'`, `'assistant'` or `'tool'`: what the template knows. */
+  role: string
+  /** The text. That of system messages may contain special markers; in others they are plain text. */
+  content: string
+}
 
 /** What every generation takes, inside a session or alone. */
-const generationFields = {
-  /** Tokens to generate at most; default: what the context leaves. */
-  maxTokens: positive().optional(),
-  sampling: samplingSchema.prefault({}),
-  /** Text that ends the output and is not part of it; the first of several to come (64 at most). */
-  stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(64)]).optional(),
-  /** Ids that end the output beside the model's own end tokens. */
-  stopIds: z.array(tokenId).default([]),
-  /** Go on past the model's own end tokens. */
-  ignoreEos: z.boolean().default(false),
-  /** Leave special markers such as `[unused16]` in the text. */
-  keepSpecial: z.boolean().default(true),
+export interface GenerationOptions {
+  /** Tokens to generate at most. Default: what the context leaves. */
+  maxTokens?: number | undefined
+  /** How tokens are chosen. Default: as the model's own distribution says, with a random seed. */
+  sampling?: SamplingOptions | undefined
+  /** Text that ends the output and is not part of it; the first of several to come (64 at most). Default: none. */
+  stop?: string | readonly string[] | undefined
+  /** Ids that end the output beside the model's own end tokens. Default: none. */
+  stopIds?: readonly number[] | undefined
+  /** Go on past the model's own end tokens. Default: `false`. */
+  ignoreEos?: boolean | undefined
+  /** Leave special markers such as `[unused16]` in the text. Default: `true`. */
+  keepSpecial?: boolean | undefined
   /** Higher goes first. Default: 0, or the session's. */
-  priority: z.int().optional(),
-  /** Seconds from now after which the request is ended with `ERR_DEADLINE`, waiting or running; 24 days at most. */
-  deadline: z.number().positive().max(longestTimer).optional(),
-  signal: z.instanceof(AbortSignal).optional(),
-  /** `'off'`: no drafts for it, and others do not draft from it. */
-  speculation: requestSpeculation.default('auto'),
+  priority?: number | undefined
+  /** Seconds from now after which the request is ended with `ERR_DEADLINE`, waiting or running: above 0, 2147483 (24 days) at most. Default: none. */
+  deadline?: number | undefined
+  /** Ends the request; what waits for it rejects with the signal's reason. Default: none. */
+  signal?: AbortSignal | undefined
+  /** `'off'`: no drafts for it, and others do not draft from it. Default: `'auto'`. */
+  speculation?: 'auto' | 'off' | RequestSpeculationOptions | undefined
 }
 
-export const generateOptionsSchema = z
-  .strictObject({
-    /** A chat, rendered with the model's template. One of messages, prompt and tokens is needed. */
-    messages: z.array(message).min(1).optional(),
-    /** Plain text, continued as it is (a BOS is put in front where the model wants one). */
-    prompt: z.string().optional(),
-    /** Token ids, used exactly as they are. */
-    tokens: tokenIds.optional(),
-    /** Jinja template for `messages`, instead of the model's. */
-    chatTemplate: z.string().optional(),
-    /** Whether special markers in `prompt` become special ids. */
-    parseSpecial: z.boolean().default(false),
-    /** Requests of different tenants share no KV; `''` is nobody's in particular. */
-    tenant: z.string().default(''),
-    ...generationFields,
-  })
-  .refine((options) => [options.messages, options.prompt, options.tokens].filter((x) => x !== undefined).length === 1, {
-    message: 'expected exactly one of messages, prompt and tokens',
-  })
-/** Options of `engine.generate`. @interface */
-export type GenerateOptions = z.input<typeof generateOptionsSchema>
-export type ResolvedGenerateOptions = z.output<typeof generateOptionsSchema>
+/** Options of `engine.generate`. One of messages, prompt and tokens is needed. */
+export interface GenerateOptions extends GenerationOptions {
+  /** A chat, rendered with the model's template. */
+  messages?: readonly Message[] | undefined
+  /** Plain text, continued as it is (a BOS is put in front where the model wants one). */
+  prompt?: string | undefined
+  /** Token ids, used exactly as they are. */
+  tokens?: readonly number[] | Int32Array | undefined
+  /** Jinja template for `messages`. Default: the model's. */
+  chatTemplate?: string | undefined
+  /** Whether special markers in `prompt` become special ids. Default: `false`. */
+  parseSpecial?: boolean | undefined
+  /** Requests of different tenants share no KV; `''` is nobody's in particular. Default: `''`. */
+  tenant?: string | undefined
+}
 
-export const sessionOptionsSchema = z.strictObject({
-  /** The beginning of the chat; more comes by `append`. */
-  messages: z.array(message).optional(),
-  /** Sessions of different tenants share no KV; `''` is nobody's in particular. */
-  tenant: z.string().default(''),
-  /** What it does in a run of agents, such as 'planner'; for schedulers and figures. */
-  role: z.string().optional(),
-  /** The run it belongs to; sessions of one run may be on different engines. */
-  run: z.string().optional(),
-  /** Of its requests, unless they say otherwise. Higher goes first. */
-  priority: z.int().default(0),
-  /** Jinja template for its messages, instead of the model's. */
-  chatTemplate: z.string().optional(),
-  /** For people: it appears in figures. */
-  name: z.string().optional(),
-})
-/** Options of `engine.session`. @interface */
-export type SessionOptions = z.input<typeof sessionOptionsSchema>
+/** Options of `engine.session`. */
+export interface SessionOptions {
+  /** The beginning of the chat; more comes by `append`. Default: nothing. */
+  messages?: readonly Message[] | undefined
+  /** Sessions of different tenants share no KV; `''` is nobody's in particular. Default: `''`. */
+  tenant?: string | undefined
+  /** What it does in a run of agents, such as 'planner'; for schedulers and figures. Default: none. */
+  role?: string | undefined
+  /** The run it belongs to; sessions of one run may be on different engines. Default: none. */
+  run?: string | undefined
+  /** Of its requests, unless they say otherwise. Higher goes first. Default: 0. */
+  priority?: number | undefined
+  /** Jinja template for its messages. Default: the model's. */
+  chatTemplate?: string | undefined
+  /** For people: it appears in figures. Default: none. */
+  name?: string | undefined
+}
 
-export const sessionInputSchema = z.union(
-  [
-    z.array(message),
-    /** Text in parts; `special`: whether markers in a part become special ids. */
-    z.strictObject({ segments: z.array(z.strictObject({ text: z.string(), special: z.boolean() })) }),
-    /** Ids, used exactly as they are. */
-    z.strictObject({ tokens: tokenIds }),
-  ],
-  { error: 'expected messages, { segments } or { tokens }' },
-)
+/** Text in parts. */
+export interface SessionSegments {
+  /** In their order; `special`: whether markers in a part become special ids. */
+  segments: readonly { text: string; special: boolean }[]
+}
+
+/** Ids. */
+export interface SessionTokens {
+  /** Used exactly as they are. */
+  tokens: readonly number[] | Int32Array
+}
+
 /** What `session.append` takes: messages, text in parts, or ids. */
-export type SessionInput = z.input<typeof sessionInputSchema>
+export type SessionInput = readonly Message[] | SessionSegments | SessionTokens
 
-export const sessionGenerateSchema = z.strictObject({
-  ...generationFields,
-  /** What is generated becomes part of the session, the end token included. */
-  append: z.boolean().default(true),
+/** Options of `session.generate`. */
+export interface SessionGenerateOptions extends GenerationOptions {
+  /** What is generated becomes part of the session, the end token included. Default: `true`. */
+  append?: boolean | undefined
   /** Begin an answer as the template does. Default: yes, when the session has messages and no answer is left open. */
-  addGenerationPrompt: z.boolean().optional(),
-  /** Text the answer begins with, given instead of generated; markers in it become special ids. Part of the session, not of the output. */
-  lead: z.string().min(1).optional(),
-})
-/** Options of `session.generate`. @interface */
-export type SessionGenerateOptions = z.input<typeof sessionGenerateSchema>
+  addGenerationPrompt?: boolean | undefined
+  /**
+   * Text the answer begins with, given instead of generated; markers in it become special ids. Part of the session, not of the output.
+   * Default: none.
+   */
+  lead?: string | undefined
+}
 
-export const sessionPrefillSchema = z.strictObject({
-  /** Default: one below the session's. */
-  priority: z.int().optional(),
-  signal: z.instanceof(AbortSignal).optional(),
-})
-/** Options of `session.prefill`. @interface */
-export type SessionPrefillOptions = z.input<typeof sessionPrefillSchema>
+/** Options of `session.prefill`. */
+export interface SessionPrefillOptions {
+  /** Higher goes first. Default: one below the session's. */
+  priority?: number | undefined
+  /** Ends the prefill; what waits for it rejects with the signal's reason. Default: none. */
+  signal?: AbortSignal | undefined
+}
 
-export const retainSchema = z.strictObject({
+/** Options of `session.retain`. */
+export interface RetainOptions {
   /** Seconds from now; `Infinity` is allowed. */
-  ttl: z.union([z.number().positive(), z.literal(Infinity)]),
-  /** Blocks of higher classes are evicted after all blocks of lower ones. 0: none. */
-  retentionClass: z.int().min(0).max(3).default(1),
-})
-/** Options of `session.retain`. @interface */
-export type RetainOptions = z.input<typeof retainSchema>
-
-export const sessionActivitySchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('idle') }),
-  z.strictObject({ kind: z.literal('running') }),
-  z.strictObject({ kind: z.literal('tool'), tool: z.string() }),
-  z.strictObject({ kind: z.literal('elsewhere'), tokens: z.int().min(0) }),
-])
-
-/** For options that are not parsed. @throws {AgentInferError} `ERR_INVALID_ARGUMENT` naming those that are not known: a misspelt one would have no effect. */
-export function refuseUnknown(given: object, known: readonly string[], what: string, prefix = ''): void {
-  const unknown = Object.keys(given).filter((key) => !known.includes(key))
-  if (unknown.length === 0) return
-  const named = unknown.map((key) => prefix + key).join(', ')
-  throw new AgentInferError('ERR_INVALID_ARGUMENT', `${what}: unknown option ${named}${known.length === 0 ? '' : `: expected some of ${known.join(', ')}`}`)
-}
-
-/** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` naming each wrong option, what was expected and what came. */
-export function parseOptions<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
-  const parsed = schema.safeParse(value)
-  if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map((issue) => describeIssue(issue, []))
-  throw new AgentInferError('ERR_INVALID_ARGUMENT', `${what}: ${problems.join('; ')}`, { cause: parsed.error })
-}
-
-function describeIssue(issue: z.core.$ZodIssue, above: readonly PropertyKey[]): string {
-  const path = [...above, ...issue.path]
-  // Of a choice, the branch that fits but for something inside says more than that no branch fits.
-  const nearest = issue.code === 'invalid_union' ? issue.errors.find((issues) => issues.some((inner) => inner.path.length > 0)) : undefined
-  if (nearest !== undefined) return nearest.map((inner) => describeIssue(inner, path)).join('; ')
-  return path.length === 0 ? issue.message : `${path.join('.')}: ${issue.message}`
+  ttl: number
+  /** Blocks of higher classes are evicted after all blocks of lower ones, 0 to 3; 0: none. Default: 1. */
+  retentionClass?: number | undefined
 }

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 
 import { onAbort } from '../engine/abort.js'
-import { refuseUnknown } from '../options.js'
+import { refuseUnknown } from '../option_schemas.js'
 import type { AgentEvent } from './events.js'
 import { resolveAgent } from './options.js'
 import type { AgentOptions, ResolvedAgent } from './options.js'
@@ -79,11 +79,11 @@ export interface AgentToolOptions {
   readonly name?: string
   /** What it is for, for the model that calls it. */
   readonly description: string
-  /** Seconds; default 3600. */
+  /** Seconds after which a call is given up, 24 days at most. Default: 3600. */
   readonly timeout?: number
-  /** Tools of the caller: what they gave so far comes behind the task. */
+  /** Tools of the caller: what they gave so far comes behind the task. Default: none. */
   readonly include?: readonly string[]
-  /** Its answer is the caller's; default false. */
+  /** Its answer is the caller's. Default: `false`. */
   readonly final?: boolean
 }
 

@@ -1,10 +1,11 @@
 /** What a run may spend. A child's spending counts for its parents as well, so a tree of agents keeps the limits of its root. */
 
 export interface Limits {
-  /** Turns: generations of the main loop. */
+  /** Turns: generations of the main loop. Default: 40. */
   readonly turns: number
-  /** Generated tokens, progress checks and distillation included. */
+  /** Generated tokens, those of progress checks, distillation and called agents included. Default: no limit. */
   readonly tokens: number
+  /** Seconds from its beginning, those of earlier parts of a resumed run included. Default: no limit. */
   readonly seconds: number
 }
 

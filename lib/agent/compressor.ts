@@ -31,20 +31,25 @@ export interface Side {
 
 /** When and how old observations become a memory. */
 export interface HistoryOptions extends CompressOptions {
-  /** `gate`: when it pays. `paper`: above `threshold` tokens once a tool was called. Or a rule of one's own. */
+  /** `'gate'`: when it pays. `'paper'`: above `threshold` tokens once a tool was called. Or a rule of one's own. Default: `'gate'`. */
   readonly rule: 'gate' | 'paper' | HistoryRule
-  /** Of the paper's rule, tokens. */
+  /** Tokens of context above which the paper's rule distils. Default: 5000. */
   readonly threshold: number
-  /** Turns a run usually has. */
+  /** Turns a run usually has. Default: 20. */
   readonly usualTurns: number
-  /** Of the distillation, its prefill and the precomputation; the agents' own work has theirs, 0 unless set. */
+  /**
+   * Of the distillation, its prefill and the precomputation; the agents' own work has theirs, 0 unless set. Higher goes first. Default: -1.
+   */
   readonly priority: number
-  /** How much longer background work takes than on an idle engine. */
+  /** How much longer background work takes than on an idle engine. Default: 1. */
   readonly load: number
-  /** Whether a model that takes over may leave out old observations that it has not read yet, when that pays (policy/handover.ts). */
+  /**
+   * Whether a model that takes over may leave out old observations that it has not read yet, when that pays
+   * (policy/handover.ts); never by the paper's rule, which knows no such thing. Default: `true`.
+   */
   readonly handover: boolean
   /**
-   * Shadow price of KV memory: the share of a token's prefill that holding it through a turn costs, 0..1; default: how short memory is, by
+   * Shadow price of KV memory: the share of a token's prefill that holding it through a turn costs, 0..1. Default: how short memory is, by
    * the KV lost when it was.
    */
   readonly lambda?: (() => number) | undefined

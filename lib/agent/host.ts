@@ -3,9 +3,9 @@
  * folder: a session's tokens only grow, its KV is found again by prefix, and everything can be aborted.
  */
 import type { GenerationResponse } from '../engine/request.js'
-import type { SessionMark } from '../engine/session.js'
+import type { PrefillResult, SessionMark } from '../engine/session.js'
 import type { Delta } from '../engine/stream.js'
-import type { Message, SamplingOptions, SessionInput } from '../options.js'
+import type { SessionGenerateOptions, SessionInput, SessionOptions, SessionPrefillOptions } from '../options.js'
 import type { ModelSize } from '../policy/compress_costs.js'
 import type { SessionActivity } from '../policy/types.js'
 
@@ -29,28 +29,11 @@ export interface AgentEngineStats {
   readonly sched: { readonly figures: Readonly<Record<string, number>> }
 }
 
-/** What agents ask of a session; as `SessionOptions`. */
-export interface AgentSessionOptions {
-  messages?: Message[]
-  tenant?: string
-  /** Sessions of one role write alike. */
-  role?: string
-  /** Sessions of one run belong together. */
-  run?: string
-  priority?: number
-  name?: string
-}
+/** What agents ask of a session. */
+export type AgentSessionOptions = Pick<SessionOptions, 'messages' | 'tenant' | 'role' | 'run' | 'priority' | 'name'>
 
-/** What agents ask of a generation; as `SessionGenerateOptions`. */
-export interface AgentGenerateOptions {
-  maxTokens?: number
-  sampling?: SamplingOptions
-  stop?: string | string[]
-  priority?: number
-  signal?: AbortSignal
-  append?: boolean
-  lead?: string
-}
+/** What agents ask of a generation. */
+export type AgentGenerateOptions = Pick<SessionGenerateOptions, 'maxTokens' | 'sampling' | 'stop' | 'priority' | 'signal' | 'append' | 'lead'>
 
 /** What came of a generation. */
 export type AgentResponse = Pick<GenerationResponse, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings'>
@@ -68,7 +51,7 @@ export interface AgentSession {
   /** As `session.generate`. */
   generate(options?: AgentGenerateOptions): AgentStream
   /** As `session.prefill`. */
-  prefill(options?: { priority?: number; signal?: AbortSignal }): Promise<{ cachedTokens: number; computedTokens: number }>
+  prefill(options?: SessionPrefillOptions): Promise<PrefillResult>
   /** As `session.mark`. */
   mark(): SessionMark
   /** As `session.fork`. */

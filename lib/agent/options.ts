@@ -2,7 +2,7 @@
 import { z } from 'zod'
 
 import type { SamplingOptions } from '../options.js'
-import { parseOptions, refuseUnknown, samplingSchema } from '../options.js'
+import { parseOptions, refuseUnknown, samplingSchema } from '../option_schemas.js'
 import { AgentInferError } from '../errors.js'
 import { defaultCompress } from '../policy/compress.js'
 import { defaultCollab, routerOf } from '../policy/route.js'
@@ -23,63 +23,76 @@ import type { Tool } from './tools.js'
 
 /** The models of an agent, one or both. They may be one engine. */
 export interface AgentModels {
+  /** Does most of the turns, where there are two. */
   readonly small?: AgentEngine
+  /** Plans, and takes over where the small one is stuck. */
   readonly large?: AgentEngine
 }
 
 /** How two models work together. */
 export interface AgentCollabOptions extends Partial<CollabOptions> {
-  /** Who does the next step. Default: `collab` with two models. */
+  /** Who does the next step. Default: `'collab'` with two models, otherwise the one there is. */
   readonly route?: RouteName | CustomRoute | Router
-  /** Tokens of the reason before a PROGRESS verdict; 0: the verdict alone. Default 32. */
+  /** Tokens of the reason before a PROGRESS verdict; 0: the verdict alone. Default: 32. */
   readonly reasonTokens?: number
-  /** From which probability of being stuck the large model's KV is kept warm in the background; 0: always, `false`: never. Default 0.2. */
+  /**
+   * From which probability of being stuck the large model's KV is kept warm in the background; 0: always, `false`: never.
+   * Default: 0.2.
+   */
   readonly warmFrom?: number | false
+}
+
+/** What of an observation the models read; the archive has the rest. */
+export interface AgentObserveOptions {
+  /** Characters at most. Default: 4000. */
+  readonly characters?: number
+  /** Which search results stay; `false`: all. Default: see `RankOptions`. */
+  readonly rank?: Partial<RankOptions> | false
 }
 
 /** What stays out of the context, and what leaves it again. */
 export interface AgentCompressOptions {
-  /** What of an observation the models read; `false`: all. */
-  readonly observations?: { readonly characters?: number; readonly rank?: Partial<RankOptions> | false } | false
-  /** When old observations are distilled; `false`: never. */
+  /** What of an observation the models read; `false`: all. Default: see `AgentObserveOptions`. */
+  readonly observations?: AgentObserveOptions | false
+  /** When old observations are distilled; `false`: never. A rule alone stands for an object with it. Default: `'gate'`. */
   readonly history?: Partial<HistoryOptions> | HistoryOptions['rule'] | false
   /**
-   * How the models learn that `recall` gives back what is not there. Default `told`: by the text that stands in its place, so a run in which
-   * nothing is left out reads not a token more than one without compression. `listed`: among the tools from the beginning, for models that
-   * were trained so, and for `prompts` that say nothing of it.
+   * How the models learn that `recall` gives back what is not there. `'told'`: by the text that stands in its place, so a run in which
+   * nothing is left out reads not a token more than one without compression. `'listed'`: among the tools from the beginning, for models that
+   * were trained so, and for `prompts` that say nothing of it. Default: `'told'`.
    */
   readonly recall?: 'told' | 'listed'
 }
 
 /** Options of an agent. */
 export interface AgentOptions {
-  /** One or both. */
+  /** One or both of `small` and `large`; they may be one engine. */
   readonly models: AgentModels
   /** What it may call: `defineTool`, `searchTool`, another agent's `asTool`. Default: none. */
   readonly tools?: readonly Tool[]
-  /** The beginning of the system turn. */
+  /** The beginning of the system turn. Default: nothing. */
   readonly instructions?: string
-  /** What it is in a group of agents; default `agent`. */
+  /** What it is in a group of agents. Default: `'agent'`. */
   readonly name?: string
-  /** `false`: the large model alone, or the only one. */
+  /** How two models work together; `false`: the large model alone, or the only one. Default: see `AgentCollabOptions`. */
   readonly collab?: AgentCollabOptions | false
-  /** `false`: observations and history stay as they are. */
+  /** What stays out of the context; `false`: observations and history stay as they are. Default: see `AgentCompressOptions`. */
   readonly compress?: AgentCompressOptions | false
-  /** Default: 40 turns, tokens and seconds without limit. */
+  /** What a run may spend. Default: 40 turns, tokens and seconds without limit. */
   readonly limits?: Partial<Limits>
-  /** Slow thinking (openPangu's default); `false` adds ` /no_think`. */
+  /** Slow thinking (openPangu's default); `false` adds ` /no_think`. Default: `true`. */
   readonly thinking?: boolean
   /** Of the turns themselves. Default: temperature 0.6, topP 0.95. A seed is used with the turn's number added. */
   readonly sampling?: SamplingOptions
-  /** Tokens of one turn at most; default 2048. */
+  /** Tokens of one turn at most, 16 or more. Default: 2048. */
   readonly turnTokens?: number
-  /** Turns in a row without call or answer after which a run ends; default 3. */
+  /** Turns in a row without call or answer after which a run ends. Default: 3. */
   readonly silentTurns?: number
-  /** Agents of different tenants share no KV. */
+  /** Agents of different tenants share no KV; `''` is nobody's in particular. Default: `''`. */
   readonly tenant?: string
-  /** Of its requests; higher goes first. Default 0. What runs in the background has less. */
+  /** Of its requests; higher goes first. What runs in the background has less. Default: 0. */
   readonly priority?: number
-  /** Texts that the runtime writes for the models, in place of `defaultPrompts`. */
+  /** Texts that the runtime writes for the models. Default: `defaultPrompts`; those that are not given stay. */
   readonly prompts?: Partial<AgentPrompts>
   /** What the models put around thinking and calls. Default: `openPanguMarkers`. */
   readonly markers?: OutputMarkers
@@ -108,7 +121,7 @@ export interface ResolvedAgent {
   readonly markers: OutputMarkers
 }
 
-const scalars = z.object({
+export const scalars = z.object({
   name: z.string().min(1).default('agent'),
   instructions: z.string().default(''),
   thinking: z.boolean().default(true),
@@ -129,7 +142,7 @@ const scalars = z.object({
 
 const known = [...Object.keys(scalars.shape), 'models', 'tools', 'collab', 'compress', 'sampling', 'prompts', 'markers']
 
-const defaultHistory: HistoryOptions = { ...defaultCompress, rule: 'gate', threshold: 5000, usualTurns: 20, priority: -1, load: 1, handover: true }
+export const defaultHistory: HistoryOptions = { ...defaultCompress, rule: 'gate', threshold: 5000, usualTurns: 20, priority: -1, load: 1, handover: true }
 
 /** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` */
 export function resolveAgent(options: AgentOptions): ResolvedAgent {

@@ -15,15 +15,19 @@ export interface AgentPrompts {
   tools(schemas: string, markers: OutputMarkers): string
   /** What a PROGRESS question wants; in the system turn, so that the question itself stays short. */
   progress: string
-  /** A user turn, and what the answer to it begins with; a reason follows, then `progressValue`, then TRUE or FALSE. */
+  /** A user turn that asks for a PROGRESS verdict. */
   progressQuestion: string
+  /** What the answer to it begins with; a reason follows. */
   progressLead: string
+  /** What stands between the reason and TRUE or FALSE. */
   progressValue: string
   /** What ends the reason, if the model writes it. */
   progressStop: string
-  /** A user turn that asks for a memory of observations, and what the answer begins with and ends before. */
+  /** A user turn that asks for a memory of observations. */
   distil(observations: readonly CalledObservation[], tokens: number): string
+  /** What a memory begins with, and is no part of it. */
   distilLead: string
+  /** What ends a memory, and is no part of it. */
   distilStop: string
   /** A memory as the models read it later: the content of an assistant turn. */
   memory(facts: string, sources: readonly CalledObservation[]): string
@@ -32,14 +36,15 @@ export interface AgentPrompts {
    * up to the one that had read the last of them; they stand in the context too.
    */
   omission(sources: readonly CalledObservation[], thoughts: readonly string[]): string
-  /** User turns: when a turn brought neither a call nor an answer, and before the last turn there is. */
+  /** A user turn, when a turn brought neither a call nor an answer. */
   nudge: string
+  /** A user turn before the last turn there is. */
   lastTurn: string
   /** Stands in an observation where a passage was left out. */
   gap: string
-  /** Notes at the end of an observation of which something was left out; empty: none. */
+  /** A note at the end of an observation of which results were left out; empty: none. */
   someResults(ref: string, shown: number, all: number): string
-  /** Behind a text that was cut: where the rest is, and how much was shown, in characters. */
+  /** A note behind a text that was cut: where the rest is, and how much was shown, in characters; empty: none. */
   cutText(ref: string, shown: number, all: number): string
 }
 

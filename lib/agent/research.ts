@@ -34,7 +34,7 @@ export const researchRoles: Readonly<Record<ResearchRole, { readonly instruction
 export interface DeepResearchOptions extends Omit<AgentOptions, 'tools' | 'instructions' | 'name'> {
   /** Of the seekers: search, open, … */
   readonly tools: readonly Tool[]
-  /** What the roles do differently from each other and from the options above, such as `models` or `collab`. */
+  /** What the roles do differently from each other and from the options above, such as `models` or `collab`. Default: nothing. */
   readonly roles?: Partial<Record<ResearchRole, Partial<AgentOptions>>>
 }
 

@@ -27,7 +27,7 @@ import type { TurnOutput } from './turn.js'
 
 /** Options of `agent.run`. */
 export interface RunOptions {
-  /** Aborts the run with all that it has begun; its result rejects with the signal's reason. */
+  /** Aborts the run with all that it has begun; its result rejects with the signal's reason. Default: none. */
   readonly signal?: AbortSignal
 }
 

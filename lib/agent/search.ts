@@ -6,7 +6,7 @@
 import { z } from 'zod'
 
 import { onAbort } from '../engine/abort.js'
-import { refuseUnknown } from '../options.js'
+import { refuseUnknown } from '../option_schemas.js'
 import { interest, rankResults } from '../policy/observe.js'
 import type { SearchResult } from '../policy/observe.js'
 import type { AgentEngine } from './host.js'
@@ -21,19 +21,19 @@ export type Scorer = (query: string, results: readonly SearchResult[], context: 
 
 /** Options of `searchTool`. */
 export interface SearchToolOptions {
-  /** Default `search`. */
+  /** What the model calls it. Default: `'search'`. */
   readonly name?: string
   /** For the model. Default: that it searches and gives the best results. */
   readonly description?: string
   /** Finds results, best first or in any order. */
   search(query: string, context: { readonly signal: AbortSignal }): readonly SearchResult[] | Promise<readonly SearchResult[]>
-  /** Fetches a result's text. Without it the tool gives titles and snippets alone. */
+  /** Fetches a result's text. Default: nothing is fetched, the tool gives titles and snippets alone. */
   open?(result: SearchResult, context: { readonly signal: AbortSignal }): Promise<string>
-  /** Results that are opened; default 3. */
+  /** Results that are opened. Default: 3. */
   readonly top?: number
-  /** Beside BM25, such as `modelScorer(engine)`. */
+  /** Scores results beside BM25, such as `modelScorer(engine)`. Default: BM25 alone. */
   readonly scorer?: Scorer
-  /** Seconds; default 60. */
+  /** Seconds after which a call is given up, 24 days at most. Default: 60. */
   readonly timeout?: number
 }
 
@@ -141,13 +141,13 @@ class Pages {
 export interface ModelScorerOptions {
   /** The system turn. Default: to judge whether a page is likely to help with the question. */
   readonly instructions?: string
-  /** What the verdict begins with; TRUE or FALSE follows. */
+  /** What the verdict begins with; TRUE or FALSE follows. Default: `'<value>'`. */
   readonly lead?: string
-  /** Of its requests; higher goes first. Default 0. */
+  /** Of its requests; higher goes first. Default: 0. */
   readonly priority?: number
-  /** Requests of different tenants share no KV. Default `''`. */
+  /** Requests of different tenants share no KV. Default: `''`. */
   readonly tenant?: string
-  /** Probabilities below this count as 0. Default 0.3. */
+  /** Probabilities below this count as 0. Default: 0.3. */
   readonly least?: number
 }
 

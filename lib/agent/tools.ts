@@ -2,7 +2,7 @@
 import { z } from 'zod'
 
 import { onAbort } from '../engine/abort.js'
-import { longestTimer, parseOptions } from '../options.js'
+import { longestTimer, parseOptions } from '../option_schemas.js'
 import type { SearchResult } from '../policy/observe.js'
 import { isMalformed } from '../text/tool_calls.js'
 import type { ParsedCall } from '../text/tool_calls.js'
@@ -35,7 +35,7 @@ export interface CallingRun {
 
 /** Options of `defineTool`. */
 export interface ToolOptions<Parameters extends z.ZodObject, Value> {
-  /** What the model calls it: letters, digits, `_`, `-` and `.`. */
+  /** What the model calls it: 1 to 64 letters, digits, `_`, `-` and `.`. */
   readonly name: string
   /** What it is for, for the model. */
   readonly description: string
@@ -43,22 +43,22 @@ export interface ToolOptions<Parameters extends z.ZodObject, Value> {
   readonly parameters: Parameters
   /** What it does. An exception becomes an observation that the model can act on. */
   run(args: z.output<Parameters>, context: ToolContext): Value | Promise<Value>
-  /** Seconds after which a call is given up, 24 days at most; default 60. */
+  /** Seconds after which a call is given up: above 0, 2147483 (24 days) at most. Default: 60. */
   readonly timeout?: number
-  /** Further attempts after a failure, 0.2 s, 0.4 s, … apart, 10 at most; default 0. */
+  /** Further attempts after a failure, 0.2 s, 0.4 s, … apart, 10 at most. Default: 0. */
   readonly retries?: number
-  /** Whether calls of one turn run at the same time; default true. */
+  /** Whether calls of one turn run at the same time. Default: `true`. */
   readonly parallel?: boolean
-  /** How the model reads a value; default: strings as they are, others as JSON. */
+  /** How the model reads a value. Default: strings as they are, others as JSON. */
   render?(value: Value): string
   /**
    * The value's search results, where it has some: they are ranked, and the poor ones left out (they stay in the archive). `undefined`:
    * the value is not a list of results. Default: an array of objects with a title, snippet or url is one.
    */
   results?(value: Value): readonly SearchResult[] | undefined
-  /** The models read its results as they are, whatever is filtered; default false. */
+  /** The models read its results as they are, whatever is filtered. Default: `false`. */
   readonly verbatim?: boolean
-  /** A call that succeeds ends the run: what it gives is the answer. Default false. */
+  /** A call that succeeds ends the run: what it gives is the answer. Default: `false`. */
   readonly final?: boolean
 }
 

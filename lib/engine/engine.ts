@@ -7,7 +7,7 @@ import type {
   NativeEngineOptions,
   NativeTokenizer,
 } from '../native.js'
-import { engineOptionsSchema, generateOptionsSchema, parseOptions } from '../options.js'
+import { engineOptionsSchema, generateOptionsSchema, parseOptions } from '../option_schemas.js'
 import type { EngineOptions, GenerateOptions, SessionOptions } from '../options.js'
 import { loadChatTemplate } from '../text/chat_template.js'
 import { makeScheduler } from '../policy/schedulers.js'

@@ -1,6 +1,6 @@
 /** From what a caller gave (messages, text or ids) to the ids the model reads. */
 import type { NativeTokenizer, TextSegment } from '../native.js'
-import type { ResolvedGenerateOptions } from '../options.js'
+import type { ResolvedGenerateOptions } from '../option_schemas.js'
 import type { ChatTemplate } from '../text/chat_template.js'
 import { ensureSingleBos } from '../text/chat_template.js'
 

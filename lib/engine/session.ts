@@ -7,7 +7,8 @@ import {
   sessionInputSchema,
   sessionOptionsSchema,
   sessionPrefillSchema,
-} from '../options.js'
+} from '../option_schemas.js'
+import type { ResolvedSessionInput } from '../option_schemas.js'
 import type { RetainOptions, SessionGenerateOptions, SessionInput, SessionOptions, SessionPrefillOptions } from '../options.js'
 import type { SessionActivity, SessionView } from '../policy/types.js'
 import { ensureSingleBos } from '../text/chat_template.js'
@@ -310,7 +311,7 @@ export class Session implements Disposable {
     return result
   }
 
-  async #append(input: SessionInput): Promise<void> {
+  async #append(input: ResolvedSessionInput): Promise<void> {
     if ('tokens' in input) {
       const { vocabSize } = this.#host.intake.info.config
       const wrong = input.tokens.find((id) => id >= vocabSize || id < 0)

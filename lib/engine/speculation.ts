@@ -3,7 +3,8 @@ import { createHash, randomUUID } from 'node:crypto'
 
 import { contract } from '../native.js'
 import type { NativeEngineOptions, NativeSpeculation, StepResult } from '../native.js'
-import type { DraftContext, EngineSpeculationOptions, Message, RequestSpeculation } from '../options.js'
+import type { RequestSpeculation, ResolvedSpeculation } from '../option_schemas.js'
+import type { DraftContext, Message } from '../options.js'
 
 /** In order of preference: see `SourceKind` in native/draft/acceptance.h. 'supplied': by the request's own drafter. */
 export type DraftSource = (typeof contract.draftSources)[number]
@@ -181,7 +182,7 @@ export function speculationOf(
 }
 
 /** The engine's part, as native code wants it. */
-export function nativeSpeculation(options: EngineSpeculationOptions): NonNullable<NativeEngineOptions['speculation']> {
+export function nativeSpeculation(options: ResolvedSpeculation): NonNullable<NativeEngineOptions['speculation']> {
   const { siblings, retrieved, memory } = options
   return {
     engineName: randomUUID(),

@@ -22,7 +22,7 @@ import type { Plan, PlannedRow, RequestView, Scheduler, Snapshot } from './types
 
 /** Options of the schedulers that let nobody wait for ever. */
 export interface BaselineOptions {
-  /** Prompt tokens computed since its arrival after which a request goes before all younger ones of its priority. */
+  /** Prompt tokens computed since its arrival after which a request goes before all younger ones of its priority. Default: 65536. */
   readonly maxAge?: number
 }
 

@@ -43,21 +43,23 @@ export interface CompressCosts {
 
 /** What the gate weighs, beside what is measured. */
 export interface CompressOptions {
-  /** Observations that always stay as they are, the latest ones. */
+  /** Observations that always stay as they are, the latest ones. Default: 2. */
   readonly keepRecent: number
-  /** Replaced tokens below this are not worth a distillation. */
+  /** Replaced tokens below this are not worth a distillation. Default: 512. */
   readonly minSaved: number
-  /** Expected length of a memory: this share of what it replaces, within bounds (tokens). */
+  /** Expected length of a memory: this share of what it replaces, within the bounds below. Default: 0.15. */
   readonly memoryShare: number
+  /** Tokens of a memory at least, as it is expected. Default: 64. */
   readonly memoryMin: number
+  /** Tokens of a memory at most. Default: 512. */
   readonly memoryMax: number
   /**
-   * Share of the remaining turns that a poorer memory of the whole context adds. Default 0.05, for models of which nothing is known: the middle
-   * of the 3..7 % of the paper's Table 8. Whoever has measured it for theirs says so: models whose thinking repeats the facts they need lose
-   * less (0.01 for those of bench/research-world, by their turns with and without).
+   * Share of the remaining turns that a poorer memory of the whole context adds. Of models of which nothing is known, the
+   * middle of the 3..7 % of the paper's Table 8 is taken. Whoever has measured it for theirs says so: models whose thinking
+   * repeats the facts they need lose less (0.01 for those of bench/research-world, by their turns with and without). Default: 0.05.
    */
   readonly extraTurns: number
-  /** Saving over cost at which to swap; above 1: in doubt, do nothing. */
+  /** Saving over cost at which to swap; above 1: in doubt, do nothing. Default: 1.2. */
   readonly margin: number
 }
 

@@ -3,11 +3,11 @@
  */
 
 export interface DurationOptions {
-  /** Mean duration, in seconds, of a tool nothing is known of, while no tool is known. */
+  /** Mean duration, in seconds, of a tool nothing is known of, while no tool is known. Default: 10. */
   readonly priorMean: number
-  /** Observations that the prior is worth. */
+  /** Observations that the prior is worth. Default: 4. */
   readonly priorWeight: number
-  /** Durations remembered per tool. */
+  /** Durations remembered per tool. Default: 64. */
   readonly memory: number
 }
 

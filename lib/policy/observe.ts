@@ -30,10 +30,11 @@ export interface RankedResults {
 
 /** Which search results stay in an observation. */
 export interface RankOptions {
-  /** Results that stay at least and at most. */
+  /** Results that stay at least. Default: 3. */
   readonly min: number
+  /** Results that stay at most. Default: 10. */
   readonly max: number
-  /** Those below this share of the best score go, once `min` are kept. */
+  /** Those below this share of the best score go, once `min` are kept. Default: 0.35. */
   readonly relative: number
 }
 

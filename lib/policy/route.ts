@@ -102,47 +102,53 @@ function customRouter(route: CustomRoute): Router<readonly StepSignals[]> {
 
 /** Numbers of the `collab` and `paper` routers. */
 export interface CollabOptions {
-  /** Steps the large model plans at the start (K_L). */
+  /** Steps the large model plans at the start (K_L). Default: 2. */
   readonly planSteps: number
-  /** Large steps of the first escalation; more for each that failed; at most. */
+  /** Large steps of the first escalation. Default: 2. */
   readonly budget: number
+  /** Large steps more for each escalation that failed. Default: 2. */
   readonly budgetGrowth: number
+  /** Large steps of an escalation at most. Default: 6. */
   readonly budgetCap: number
-  /** Escalate at or above, come back at or below: between them nothing changes. */
+  /** Escalate at this probability of being stuck or above, 0 to 1. Default: 0.6. */
   readonly up: number
+  /** Come back at this probability of being stuck or below, 0 to 1; between the two nothing changes. Default: 0.35. */
   readonly down: number
-  /** Small steps before the next escalation may begin. */
+  /** Small steps before the next escalation may begin. Default: 1. */
   readonly minSmall: number
-  /** Small steps in a row at or below `down` that make earlier failures forgotten. */
+  /** Small steps in a row at or below `down` that make earlier failures forgotten. Default: 3. */
   readonly sustained: number
-  /** Failed escalations in a row after which the run is told to answer. */
+  /** Failed escalations in a row after which the run is told to answer. Default: 4. */
   readonly giveUpAfter: number
   /**
-   * The verdict is asked for from this probability of being stuck on, as the signals known before it have it; 0: after every step.
-   * What it is worth is to be weighed against its tokens, which short turns have no more of themselves.
+   * The verdict is asked for from this probability of being stuck on, 0 to 1, as the signals known before it have it; 0: after
+   * every step. What it is worth is to be weighed against its tokens, which short turns have no more of themselves. Default: 0.
    */
   readonly askFrom: number
   /**
-   * A turn of the small model with less confidence is withdrawn, and the large one writes it; 0: never. What is a low confidence depends on
-   * the model, the sampling and the window, so it is to be measured (`StepSignals.confidence`).
+   * A turn of the small model with less confidence is withdrawn, and the large one writes it, 0 to 1; 0: never. What is a low
+   * confidence depends on the model, the sampling and the window, so it is to be measured (`StepSignals.confidence`). Default: 0.
    */
   readonly redoBelow: number
-  /** Tokens over which confidence is taken. */
+  /** Tokens over which confidence is taken. Default: 16. */
   readonly confidenceWindow: number
-  /** How the verdict and the world behave. */
+  /** How the verdict and the world behave. Default: see `StuckSensor`. */
   readonly sensor: StuckSensor
 }
 
 /** Probabilities of the two-state filter. */
 export interface StuckSensor {
-  /** Of being stuck at the start. */
+  /** Of being stuck at the start. Default: 0.1. */
   readonly prior: number
-  /** Per step: of getting stuck, and of getting free with the small and with the large model. */
+  /** Of getting stuck, per step. Default: 0.1. */
   readonly sticks: number
+  /** Of getting free with the small model, per step. Default: 0.15. */
   readonly freesSmall: number
+  /** Of getting free with the large model, per step. Default: 0.4. */
   readonly freesLarge: number
-  /** Of a TRUE verdict when moving, and when stuck. */
+  /** Of a TRUE verdict when moving. Default: 0.9. */
   readonly trueMoving: number
+  /** Of a TRUE verdict when stuck. Default: 0.2. */
   readonly trueStuck: number
 }
 

@@ -26,36 +26,38 @@ import type { Plan, PlannedRow, PolicyPoint, RequestView, Scheduler, Snapshot } 
 
 /** Weights and limits of agent-sched. */
 export interface AgentSchedOptions {
-  /** a: what a cached block is worth. */
+  /** a: what a cached block is worth. Default: 1. */
   readonly a: number
-  /** b: what a new block costs. Equal to a: with λ = 0, shortest uncached prefill first. */
+  /** b: what a new block costs. Equal to a: with λ = 0, shortest uncached prefill first. Default: 1. */
   readonly b: number
-  /** c: what a pool's size of tokens prefilled since arrival is worth. >= (a + b + λmax) / (pool sizes one is willing to wait). */
+  /** c: what a pool's size of tokens prefilled since arrival is worth. >= (a + b + λmax) / (pool sizes one is willing to wait). Default: 1. */
   readonly c: number
-  /** What a request of the latest run loses to one of the run that began first, in pool sizes: a run is done when its last request is. */
+  /** What a request of the latest run loses to one of the run that began first, in pool sizes: a run is done when its last request is. Default: 2. */
   readonly order: number
-  /** f: what a tenant loses for each pool size of tokens it got beyond the least served one. */
+  /** f: what a tenant loses for each pool size of tokens it got beyond the least served one. Default: 1. */
   readonly fairness: number
-  /** Seconds that no request should wait for its start. Requests whose wait cannot be served in time by anyone start in order of arrival. */
+  /** Seconds that no request should wait for its start. Requests whose wait cannot be served in time by anyone start in order of arrival. Default: 600. */
   readonly maxWait: number
-  /** The part of maxWait after which a request goes before all others. */
+  /** The part of maxWait after which a request goes before all others. Default: 0.5. */
   readonly urgentAfter: number
-  /** Tokens set aside for each running request to decode into. */
+  /** Tokens set aside for each running request to decode into. Default: 256. */
   readonly decodeReserve: number
   /**
    * While others decode, what there is to prefill is spread over so many steps, as rows that ride along with decodes cost little more than
-   * their arithmetic (arXiv 2403.02310). 0: each step takes all it may.
+   * their arithmetic (arXiv 2403.02310). 0: each step takes all it may. Default: 32.
    */
   readonly spread: number
-  /** Tokens of a step's prefill below which nothing is spread. */
+  /** Tokens of a step's prefill below which nothing is spread. Default: 160. */
   readonly spreadFloor: number
-  /** Hold a request back while another computes the prefix they share. */
+  /** Hold a request back while another computes the prefix they share. Default: `true`. */
   readonly share: boolean
-  /** Pause sessions that do not fit together. */
+  /** Pause sessions that do not fit together. Default: `true`. */
   readonly pause: boolean
-  /** Steps between two looks at sessions and retention when nothing came or went. */
+  /** Steps between two looks at sessions and retention when nothing came or went. Default: 16. */
   readonly refreshSteps: number
+  /** The shadow price of KV memory. Default: see `ShadowPriceOptions`. */
   readonly price: Partial<ShadowPriceOptions>
+  /** Which sessions take part, and whose KV stays. Default: see `PausingOptions`. */
   readonly sessions: Partial<PausingOptions>
 }
 

@@ -13,23 +13,23 @@ import type { RequestView, Retention, SessionView, Snapshot } from './types.js'
 
 /** Of sessions as agent-sched sees them: who takes part, and for how long the KV of those that wait is kept. */
 export interface PausingOptions extends DurationOptions {
-  /** Sessions take part until their projected KV, what they share counted once, is this part of the pool and the host tier. */
+  /** Sessions take part until their projected KV, what they share counted once, is this part of the pool and the host tier. Default: 1. */
   readonly watermark: number
-  /** Tokens a session is expected to grow by per turn, until some have been seen; at most a 64th of the pool. */
+  /** Tokens a session is expected to grow by per turn, until some have been seen; at most a 64th of the pool. Default: 2048. */
   readonly turnTokens: number
-  /** Sessions whose projected size is at most this part of the pool are never paused. */
+  /** Sessions whose projected size is at most this part of the pool are never paused. Default: 0.02. */
   readonly small: number
-  /** Seconds that a session keeps its KV after a turn whatever comes, for its owner to say what. */
+  /** Seconds that a session keeps its KV after a turn whatever comes, for its owner to say what. Default: 0.5. */
   readonly grace: number
-  /** Seconds before the expected return at which KV comes back from the host tier. */
+  /** Seconds before the expected return at which KV comes back from the host tier. Default: 0.5. */
   readonly prefetchLead: number
-  /** Seconds of the engine that a second of the whole pool is worth when λ = 1. */
+  /** Seconds of the engine that a second of the whole pool is worth when λ = 1. Default: 1.5. */
   readonly keepPrice: number
-  /** Seconds to bring a token's KV back from the host tier, as a part of those to compute it. */
+  /** Seconds to bring a token's KV back from the host tier, as a part of those to compute it. Default: 0.05. */
   readonly copyCost: number
 }
 
-const pausingDefaults: Omit<PausingOptions, keyof DurationOptions> = {
+export const pausingDefaults: Omit<PausingOptions, keyof DurationOptions> = {
   watermark: 1,
   turnTokens: 2048,
   small: 0.02,

@@ -8,17 +8,17 @@ import type { DemandView, PoolView } from './types.js'
 
 /** How the shadow price of KV memory follows what waits. */
 export interface ShadowPriceOptions {
-  /** λmax: the price when memory is hopelessly short. > 0 */
+  /** λmax: the price when memory is hopelessly short; above 0. Default: 1. */
   readonly lambdaMax: number
-  /** k: how sharply the price rises around D = U. With 4: 0.02, 0.5, 0.98 of λmax at z = 0, 1, 2. */
+  /** k: how sharply the price rises around D = U. With 4: 0.02, 0.5, 0.98 of λmax at z = 0, 1, 2. Default: 4. */
   readonly k: number
-  /** ε: blocks added to U, so that z is defined without any. > 0 */
+  /** ε: blocks added to U, so that z is defined without any; above 0. Default: 1. */
   readonly epsilon: number
-  /** z is at most this. >= 1 */
+  /** z is at most this; 1 or more. Default: 4. */
   readonly zMax: number
-  /** β: the part of λ that stays after `period` seconds; what is left of a step in the target after n periods is β^n. In [0, 1). */
+  /** β: the part of λ that stays after `period` seconds; what is left of a step in the target after n periods is β^n. In [0, 1). Default: 0.8. */
   readonly beta: number
-  /** Seconds of β. */
+  /** Seconds of β. Default: 0.5. */
   readonly period: number
 }
 

@@ -54,7 +54,7 @@ describe('tools', () => {
     [{ retires: 3 }, 'defineTool: Unrecognized key: "retires"'],
     [{ parameters: { type: 'object' } }, 'parameters: expected z.object({ … }) of zod 4'],
     [{ run: 'look' }, 'run: expected a function'],
-    [{ timeout: 1e9 }, 'timeout: Too big'],
+    [{ timeout: 1e9 }, 'timeout: Too big: expected number to be <=2147483, got 1000000000'],
   ])('%j', (more, message) => {
     expect(() => defineTool({ ...whole, ...more })).toThrow(message)
   })

@@ -22,8 +22,8 @@ describe('TypeScript', () => {
     // Policies are pure: no clock, no file, no native call.
     policy: ['text'],
     text: ['native', 'errors', /^node:(fs\/promises|os|path|vm)$/, '@huggingface/jinja'],
-    engine: ['policy', 'text', 'native', 'options', 'errors', 'diagnostics', 'node:crypto'],
-    agent: ['engine', 'policy', 'text', 'options', 'errors', 'diagnostics', 'zod', 'node:crypto'],
+    engine: ['policy', 'text', 'native', 'options', 'option_schemas', 'errors', 'diagnostics', 'node:crypto'],
+    agent: ['engine', 'policy', 'text', 'options', 'option_schemas', 'errors', 'diagnostics', 'zod', 'node:crypto'],
     cli: ['engine', 'text', 'native', 'options', 'errors', 'limits', 'commander', /^node:/],
   }
 
