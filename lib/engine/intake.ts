@@ -44,7 +44,6 @@ export class Intake {
   readonly #pieces: number
   /** Tokens drafted at most; 0: none. */
   readonly #maxDraft: number
-  readonly #salts = new Map<string, number>([['', 0]])
   #nextId = 1
 
   constructor(tokenizer: NativeTokenizer, info: NativeEngineInfo, templates: LoadedChatTemplate, loop: StepLoop, maxDraft: number) {
@@ -122,7 +121,7 @@ export class Intake {
       sampling: this.#sampling(options),
       priority: options.priority ?? asker.priority ?? 0,
       tenant: asker.tenant,
-      salt: this.#salt(asker.tenant),
+      salt: saltOf(asker.tenant),
       session: asker.session,
       templateChanged: asker.templateChanged ?? false,
       drafting: speculationOf(options.speculation, this.#maxDraft, asker.tenant, drafting),
@@ -190,15 +189,9 @@ export class Intake {
       ...(logprobs !== undefined && { logprobs: true, topLogprobs: logprobs }),
     }
   }
+}
 
-  /** A tenant's number in the prefix index: 52 bits of its hash, so that the same tenant finds its KV again. */
-  #salt(tenant: string): number {
-    let salt = this.#salts.get(tenant)
-    if (salt === undefined) {
-      salt = Number(createHash('sha256').update(tenant).digest().readBigUInt64BE() >> 12n) || 1
-      if (this.#salts.size > 10_000) this.#salts.clear()
-      this.#salts.set(tenant, salt)
-    }
-    return salt
-  }
+/** A tenant's number in the prefix index: 52 bits of its hash, so that the same tenant finds its KV again. 0: nobody's in particular. */
+function saltOf(tenant: string): number {
+  return tenant === '' ? 0 : Number(createHash('sha256').update(tenant).digest().readBigUInt64BE() >> 12n) || 1
 }

@@ -1,5 +1,6 @@
 /**
  * How long tools take, learnt from what was seen: the last durations of each tool, with a prior that counts for less the more there are.
+ * Of many tools, those that nobody waited for longest are forgotten: names may be made for each call.
  */
 
 export interface DurationOptions {
@@ -12,6 +13,9 @@ export interface DurationOptions {
 }
 
 export const durationDefaults: DurationOptions = { priorMean: 10, priorWeight: 4, memory: 64 }
+
+/** Tools that are remembered at most. */
+const mostTools = 1024
 
 interface Ring {
   readonly values: number[]
@@ -61,8 +65,10 @@ export class Durations {
   }
 
   #ring(tool: string): Ring {
-    let ring = this.#tools.get(tool)
-    if (ring === undefined) this.#tools.set(tool, (ring = { values: [], next: 0, sorted: undefined, madeAt: 0 }))
+    const ring = this.#tools.get(tool) ?? { values: [], next: 0, sorted: undefined, madeAt: 0 }
+    this.#tools.delete(tool)
+    this.#tools.set(tool, ring) // the latest is last
+    if (this.#tools.size > mostTools) this.#tools.delete(this.#tools.keys().next().value!)
     return ring
   }
 }

@@ -76,6 +76,18 @@ describe('what is learnt', () => {
     expect(mean(durations.samples('search'))).toBeCloseTo(7, 6)
   })
 
+  test('of very many tools, those that were waited for lately are remembered', () => {
+    const durations = new Durations({ memory: 4 })
+    const often = (): void => durations.observe('often', 3)
+    for (let i = 0; i < 4; ++i) durations.observe('long ago', 50)
+    for (let i = 0; i < 3000; ++i) {
+      if (i % 500 === 0) often()
+      durations.observe(`call ${i}`, 10)
+    }
+    expect(mean(durations.samples('often'))).toBeCloseTo(3, 6)
+    expect(mean(durations.samples('long ago'))).toBeLessThan(20)
+  })
+
   test('few observations are drawn towards what tools take on the whole', () => {
     const durations = new Durations({ priorMean: 10, priorWeight: 4, memory: 64 })
     for (let i = 0; i < 200; ++i) durations.observe('search', 2)
