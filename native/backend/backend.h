@@ -203,9 +203,14 @@ class Backend {
   virtual void argmax(const Activation& logits, int rows, std::span<int32_t> out) = 0;
   virtual void synchronize() = 0;
 
-  // --- tensor parallel: the first rows x cols values of an activation, for a Group made for this backend ---
-  // The CPU returns its f32 rows (row stride in *stride elements); a device returns device memory.
-  virtual void* raw(Activation& x, int64_t* stride) = 0;
+  // --- for ranks that share this process's memory and sum each other's rows (parallel/thread_group) ---
+  // The f32 rows of an activation, to read and to write: they count as rewritten. Row stride in *stride
+  // elements. nullptr where they are not in host memory: such a device has a Group of its own.
+  virtual void* raw(Activation& x, int64_t* stride) {
+    static_cast<void>(x);
+    *stride = 0;
+    return nullptr;
+  }
 
   // --- KV blocks (all layers at once) ---
   virtual void copy_block(KvCache& cache, int32_t from, int32_t to) = 0;

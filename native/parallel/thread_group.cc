@@ -40,20 +40,25 @@ class ThreadGroup final : public Group {
            "all_gather of ", rows, " x ", x.cols, " into ", out.max_rows, " x ", out.cols);
     const Rendezvous::Tag tag{.call = "all_gather", .rows = rows, .cols = x.cols};
     bring(backend, const_cast<Activation&>(x));  // read only
-    int64_t stride = 0;
-    float* to = static_cast<float*>(backend.raw(out, &stride));
+    const ThreadTeam::Rows to = rows_of(backend, out);
     team_.rendezvous_.meet(rank_, tag);
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t from = 0; from < size(); ++from)
-        std::memcpy(to + row * stride + from * x.cols, source(from, row),
+        std::memcpy(to.data + row * to.stride + from * x.cols, source(from, row),
                     static_cast<size_t>(x.cols) * sizeof(float));
     team_.rendezvous_.meet(rank_, tag);
   }
 
  private:
   void bring(Backend& backend, Activation& x) {
-    ThreadTeam::Rows& mine = team_.rows_[static_cast<size_t>(rank_)];
-    mine.data = static_cast<float*>(backend.raw(x, &mine.stride));
+    team_.rows_[static_cast<size_t>(rank_)] = rows_of(backend, x);
+  }
+
+  static ThreadTeam::Rows rows_of(Backend& backend, Activation& x) {
+    ThreadTeam::Rows rows;
+    rows.data = static_cast<float*>(backend.raw(x, &rows.stride));
+    ensure(rows.data != nullptr, "threads reduce rows in host memory, and this device has none there");
+    return rows;
   }
 
   float* source(int64_t rank, int64_t row) const {

@@ -22,7 +22,7 @@ class ThreadTeam {
   ThreadTeam(int size, std::chrono::milliseconds timeout);
 
   Rendezvous& rendezvous() { return rendezvous_; }
-  // The group of one rank, for a backend whose raw() is host memory of floats.
+  // The group of one rank, for a backend with raw().
   std::unique_ptr<Group> group(int rank);
 
  private:

@@ -233,13 +233,6 @@ class AscendBackendImpl final : public AscendBackend {
     device_.synchronize();
   }
 
-  void* raw(Activation& x, int64_t* stride) override {
-    auto& values = as<AscendActivation>(x);
-    values.written(values.written_rows);
-    *stride = x.cols;
-    return values.values.get();
-  }
-
   void write_rows(Activation& x, std::span<const float> values, int count) override {
     ensure(count <= x.max_rows && values.size() == static_cast<size_t>(count * x.cols), values.size(),
            " values for ", count, " rows of ", x.cols);
