@@ -5,6 +5,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+import { AgentInferError } from 'agentinfer'
+
 import type { About, Row } from './report.js'
 
 export interface Finding {
@@ -81,7 +83,14 @@ function findings(json: string): Finding[] {
 
 /** @throws {Error} when it is not what a run with `--json` has written. */
 export function readDocument(file: string): BenchDocument {
-  const document = JSON.parse(readFileSync(file, 'utf8')) as Partial<BenchDocument>
-  if (document.version !== 1 || !Array.isArray(document.rows)) throw new Error(`${file}: expected what a benchmark wrote with --json (version 1)`)
+  const wrong = (problem: string, cause?: unknown) =>
+    new AgentInferError('ERR_INVALID_ARGUMENT', `--compare ${file}: expected what a benchmark wrote with --json (version 1): ${problem}`, { cause })
+  let document: Partial<BenchDocument>
+  try {
+    document = JSON.parse(readFileSync(file, 'utf8')) as Partial<BenchDocument>
+  } catch (error) {
+    throw wrong((error as Error).message, error)
+  }
+  if (document.version !== 1 || !Array.isArray(document.rows)) throw wrong(`it has version ${String(document.version)}`)
   return document as BenchDocument
 }

@@ -93,7 +93,9 @@ export function figure(value: number): string {
 const headings = ['', 'figure', 'unit', 'spread', 'limit', 'target', '', '']
 
 export function formatTable(rows: readonly Row[]): string {
-  return formatCells([headings, ...rows.map(rowCells)], new Set([1]))
+  const cells = rows.map(rowCells)
+  const heads = headings.map((head, column) => (cells.some((row) => row[column] !== '') ? head : ''))
+  return formatCells([heads, ...cells], new Set([1]))
 }
 
 /** Columns side by side, those in `right` aligned to the right; empty ones are left out. */

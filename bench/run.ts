@@ -9,6 +9,8 @@ import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 
+import { AgentInferError } from 'agentinfer'
+
 import type { CaseMessage, CaseModule } from './case_process.js'
 import { changes, differences, formatChanges } from './compare.js'
 import { environment, readDocument } from './document.js'
@@ -50,15 +52,15 @@ export async function runBench(argv: readonly string[], command: string): Promis
     return asked ? 0 : 2
   }
   const { options, description } = await caseModule(name)
-  const { values } = parseArgs({ args, options: { ...options, ...outputs } })
-  if (values.help === true) {
+  const values = valuesOf(args, { ...options, ...outputs }, `${command} ${name} --help`)
+  if (values['help'] === true) {
     process.stdout.write(`${description}\n\noptions:\n${optionLines({ ...options, ...outputs })}`)
     return 0
   }
   checkNumbers(options, values)
-  const { json, html, compare, ...rest } = values as Record<string, string | boolean | undefined>
+  const { json, html, compare, ...rest } = values
   const before = typeof compare === 'string' ? readDocument(compare) : undefined
-  for (const file of [json, html]) if (typeof file === 'string') assertWritable(file)
+  for (const [option, file] of Object.entries({ json, html })) if (typeof file === 'string') assertWritable(option, file)
   const { rows, about } = await runCase(name, rest)
   if (rows.length === 0) throw new Error(`${name} has measured nothing: its options leave nothing to do here`)
   process.stdout.write(`\n${formatTable(rows)}\n`)
@@ -68,6 +70,15 @@ export async function runBench(argv: readonly string[], command: string): Promis
   if (typeof json === 'string') writeFileSync(json, `${JSON.stringify(document, null, 2)}\n`)
   if (typeof html === 'string') writeFileSync(html, resultPage(document, compared))
   return 0
+}
+
+/** @throws {AgentInferError} for options that there are not, and those that have no value. `help`: what lists them. */
+function valuesOf(args: string[], options: CaseOptions, help: string): Record<string, string | boolean | undefined> {
+  try {
+    return parseArgs({ args, options }).values
+  } catch (error) {
+    throw new AgentInferError('ERR_INVALID_ARGUMENT', `${(error as Error).message}: ${help} lists what there is`, { cause: error })
+  }
 }
 
 /** An option that is a number unless told otherwise must be told one: NaN rounds would measure nothing and fail somewhere else. */
@@ -99,9 +110,13 @@ function optionLines(options: CaseOptions): string {
 }
 
 /** Before minutes of measuring, not behind them. Leaves nothing. */
-function assertWritable(file: string): void {
+function assertWritable(option: string, file: string): void {
   const there = existsSync(file)
-  closeSync(openSync(file, 'a'))
+  try {
+    closeSync(openSync(file, 'a'))
+  } catch (error) {
+    throw new AgentInferError('ERR_IO', `--${option}: expected a file that can be written: ${(error as Error).message}`, { cause: error })
+  }
   if (!there) unlinkSync(file)
 }
 
@@ -141,6 +156,7 @@ if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLTo
   try {
     process.exitCode = await runBench(process.argv.slice(2), 'npm run bench --')
   } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+    const code = error instanceof AgentInferError ? `${error.code}: ` : ''
+    process.stderr.write(`${code}${error instanceof Error ? error.message : String(error)}\n`)
     process.exitCode = 1
   }

@@ -17,7 +17,7 @@ export const options = {
   ...modelOptions('20m', 'cpu'),
   rounds: option('2', 'measured'),
   agents: option('4', 'agents at once; fewer leave the KV no shorter than one context, and nothing to schedule'),
-  turns: option('4', 'turns of each'),
+  turns: option('4', 'turns of each; a memory of history begins to pay with 20 or so'),
   latency: option('150', 'milliseconds a tool takes'),
   room: option('0.6', 'KV for so much of what all agents hold at the end'),
   trace: option('', 'a saved run (RunRecord as JSON) in place of the built-in traces'),
@@ -68,10 +68,10 @@ export async function run(report: Report, values: Values): Promise<void> {
   const found = variants.map(() => ({ rates: [] as number[], runs: [] as Measured[] }))
   report.say(`${variants.length} variants in ${rounds} rounds, each of ${agents} agents at once with ${recorded === undefined ? turns : recorded.turns.length} turns`)
   await one(report, 'warm-up', variants[0]!, [madeTrace(2, 1)], values)
-  // The variants take turns, each time another first.
+  // The variants take turns, every other round backwards: what a machine loses or gains steadily is the same for all.
   for (let round = 0; round < rounds; ++round) {
     for (let at = 0; at < variants.length; ++at) {
-      const index = (at + round) % variants.length
+      const index = round % 2 === 0 ? at : variants.length - 1 - at
       const variant = variants[index]!
       const traces = Array.from({ length: agents }, (_, agent) => recorded ?? madeTrace(turns, 9000 + 100 * round + agent, { page: 400 }))
       const name = `${variant.name}, round ${round + 1} of ${rounds}`
@@ -85,7 +85,12 @@ export async function run(report: Report, values: Values): Promise<void> {
   for (const [index, { name }] of variants.entries()) {
     const { rates, runs } = found[index]!
     const mean = (of: (measured: Measured) => number): number => Math.round(runs.reduce((sum, measured) => sum + of(measured), 0) / runs.length)
-    const note = `${(median(rates) / all).toFixed(2)}x of everything on; a run: ${mean((m) => m.computed)} tokens computed, ${mean((m) => m.cached)} found, ${mean((m) => m.context)} at the end`
+    const counts = [`${mean((m) => m.computed)} prompt tokens computed`, `${mean((m) => m.cached)} found in the cache`, `${mean((m) => m.context)} in the context at the end`]
+    const memories = runs.reduce((sum, { swaps }) => sum + swaps, 0)
+    const note = `${(median(rates) / all).toFixed(2)}x of everything on; an agent: ${counts.join(', ')}; ${memories === 0 ? 'no' : memories} memories of history in all`
     report.addSamples({ name, unit: 'tasks/min', note }, rates)
   }
+  const wander = Math.max(...found.map(({ rates }) => Math.max(...rates) / Math.min(...rates)))
+  if (wander > 1.2)
+    report.say(`One variant was ${wander.toFixed(1)} times as fast in one round as in another. Smaller differences between variants say nothing: more --rounds, or nothing else on the machine`)
 }

@@ -108,6 +108,7 @@ async function openLoop(report: Report, engine: Engine, workload: Workload, rate
 
 export async function run(report: Report, values: Values): Promise<void> {
   const goal = goalOf(values.slo)
+  const [rates, loads] = [numbers('rates', values.rates), numbers('loads', values.loads)]
   const engine = await openTarget(report, values, {
     maxContext: Number(values.shared) + 5 * Number(values.input) + 16 + lengthsOf(values.output)[1],
     maxSequences: Number(values['max-sequences']),
@@ -119,8 +120,8 @@ export async function run(report: Report, values: Values): Promise<void> {
   await capacityOf(engine, workload, Math.ceil(count / 4))
   const capacity = await capacityOf(engine, workload, count)
   report.add({ name: `capacity: ${count} requests at once`, value: capacity, unit: 'req/s', note: values.scheduler })
-  const asked = numbers('rates', values.rates).map((rate) => ({ rate, name: `${rate} req/s` }))
-  const steps = asked.length > 0 ? asked : numbers('loads', values.loads).map((load) => ({ rate: load * capacity, name: `load ${load}` }))
+  const asked = rates.map((rate) => ({ rate, name: `${rate} req/s` }))
+  const steps = asked.length > 0 ? asked : loads.map((load) => ({ rate: load * capacity, name: `load ${load}` }))
   for (const { rate, name } of steps) {
     const before = engine.stats().tokens
     const [samples, seconds] = await openLoop(report, engine, workload, rate, values)

@@ -8,7 +8,7 @@ import type { EngineOptions, GenerateOptions } from '../options.js'
 import { number, progressLine } from './output.js'
 
 interface Flags {
-  model: string
+  model?: string
   prompt?: string
   chat?: boolean
   system?: string
@@ -29,7 +29,7 @@ export function addGenerate(program: Command): void {
   program
     .command('generate')
     .description('Stream a completion; the prompt comes from --prompt or standard input')
-    .requiredOption('--model <folder>', 'checkpoint folder')
+    .option('--model <folder>', 'checkpoint folder; needed')
     .option('--prompt <text>', 'prompt')
     .option('--chat', 'send the prompt as a user message through the chat template')
     .option('--system <text>', 'system message (with --chat)')
@@ -48,6 +48,11 @@ export function addGenerate(program: Command): void {
 }
 
 async function run(flags: Flags): Promise<void> {
+  const { model } = flags
+  // Not commander's: it would say this of a misspelt option as well.
+  if (model === undefined) throw new AgentInferError('ERR_INVALID_ARGUMENT', 'expected --model with the folder of a checkpoint')
+  if (flags.system !== undefined && flags.chat !== true)
+    throw new AgentInferError('ERR_INVALID_ARGUMENT', '--system: expected --chat beside it, for a plain prompt has no system message')
   const prompt = flags.prompt ?? (await readInput())
   const interrupt = new AbortController()
   const onInterrupt = (): void => interrupt.abort(new AgentInferError('ERR_ABORTED', 'interrupted'))
@@ -55,13 +60,12 @@ async function run(flags: Flags): Promise<void> {
   const progress = progressLine('loading')
   const engine = await Engine.open({
     ...defined({
-      model: flags.model,
       device: flags.device,
       weights: flags.weights,
       threads: flags.threads,
       maxContext: flags.maxContext,
     }),
-    model: flags.model,
+    model,
     signal: interrupt.signal,
     onProgress: ({ done, total }) => progress.update(done, total),
   }).finally(() => progress.end())

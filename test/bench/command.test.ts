@@ -104,7 +104,7 @@ test('what is wrong is said, with the cases there are', async () => {
   expect(model.code).toBe(1)
   expect(model.stderr).toMatch(/^ERR_INVALID_ARGUMENT: model '\/nowhere': expected[^]*throughput ended with code 1\n$/)
   const wrong: [string, string, string][] = [
-    ['serve', '--slo', 'ttft<=<ms>'], ['serve', '--output', 'long'], ['latency', '--speculation', 'yes'], ['latency', '--inputs', '8,x'], ['serving', '--parts', 'batsh'],
+    ['serve', '--slo', 'ttft<=<ms>'], ['serve', '--rates', '1,fast'], ['serve', '--output', 'long'], ['latency', '--speculation', 'yes'], ['latency', '--inputs', '8,x'], ['serving', '--parts', 'batsh'],
     ['latency', '--threads', 'two'], ['sched', '--only', 'papr'], ['ascend-model', '--tp', '3'],
   ]
   for (const [name, flag, value] of wrong) {
@@ -114,11 +114,12 @@ test('what is wrong is said, with the cases there are', async () => {
   }
   const unwritable = await bench('throughput', '--json', path.join(folder, 'no/such/folder.json'))
   expect([unwritable.code, unwritable.stdout]).toEqual([1, '']) // before anything is measured
-  expect(unwritable.stderr).toContain('ENOENT')
+  expect(unwritable.stderr).toMatch(/^ERR_IO: --json: expected a file that can be written: ENOENT/)
   const failed = await bench('throughput', '--model', '/nowhere', '--html', path.join(folder, 'never.html'))
   expect([failed.code, existsSync(path.join(folder, 'never.html'))]).toEqual([1, false])
   const compare = await bench('serve', '--compare', main)
   expect(compare.code).toBe(1)
+  expect(compare.stderr).toMatch(/^ERR_INVALID_ARGUMENT: --compare .*: expected what a benchmark wrote with --json/)
 })
 
 const browser = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((file) => existsSync(file))

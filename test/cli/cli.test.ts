@@ -54,6 +54,9 @@ test('doctor finds what it needs here', async () => {
 
 test.each([
   [['generate', '--model', '/nonexistent', '--prompt', 'x'], 'ERR_IO'],
+  [['generate', '--modle', '/nonexistent', '--prompt', 'x'], 'Did you mean --model?'],
+  [['generate', '--prompt', 'x'], 'expected --model'],
+  [['generate', '--model', checkpoint('pangu'), '--prompt', 'x', '--system', 'y'], 'expected --chat'],
   [['inspect', '/nonexistent'], 'ERR_IO'],
   [['generate', '--model', checkpoint('pangu'), '--prompt', 'x', '--max-tokens', 'many'], 'expected a number'],
 ])('%j fails with %s, without a stack', async (args, expected) => {
