@@ -277,6 +277,7 @@ void DraftMemory::refresh(Set& set) {
 
 void DraftMemory::close(std::unique_ptr<Set> set) {
   const Set::Private& its = *set->private_;
+  set->sources.flush();
   const std::vector<int32_t>& sequence = set->sources.own()->sequence();
   const auto from = [&](size_t begin) {
     return std::vector<int32_t>(sequence.begin() + static_cast<ptrdiff_t>(std::min(begin, sequence.size())),

@@ -4,7 +4,9 @@
 //
 //   auto set = memory.open({.tenant = ..., .session = ..., .run = ..., .role = ..., .query = ...}, prompt);
 //   memory.refresh(*set);             before each propose: attaches siblings and retrieved sessions that came
-//   since drafter.propose(set->sources, ...), drafter.commit(set->sources, ...) memory.close(std::move(set));
+//                                     since
+//   drafter.propose(set->sources, ...), drafter.commit(set->sources, ...)
+//   memory.close(std::move(set));
 //
 // A session's text is kept from one request to the next, so a turn costs only its new tokens; so is what was
 // retrieved for it, for a number of turns or until its query is another. A second
@@ -83,7 +85,8 @@ class DraftMemory {
   std::unique_ptr<Set> open(SequenceOrigin origin, std::span<const int32_t> prompt);
   // Cheap when there is nothing new: two atomic loads.
   void refresh(Set& set);
-  // What the sequence generated goes to its role's history, and what is new of it to the store.
+  // What the sequence generated goes to its role's history, and what is new of it to the store. Throws as
+  // TextSource::append.
   void close(std::unique_ptr<Set> set);
 
   // The session will not come back: its text is freed when nobody reads it. What it gave to the store stays.

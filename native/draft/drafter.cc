@@ -11,6 +11,7 @@ namespace {
 constexpr double kKindStep = 0.01;
 constexpr double kMostCertain = 0.97;
 constexpr double kLongRun = 256;  // steps
+constexpr double kFind = 0.1;     // expected accepted tokens that are worth a look in every step
 
 }  // namespace
 
@@ -36,6 +37,7 @@ void Drafter::propose(SourceSet& sources, int limit, Draft& draft) {
     best_factor = factor;
     draft.expected = expected;
   }
+  sources.looked(draft.expected >= kFind);
   if (!best) return;
   draft.length = best->length;
   draft.kind = best->match.kind;

@@ -1,7 +1,7 @@
 #pragma once
 // Proposes drafts and decides how much of each to verify. Used by the engine's thread, in every step:
 //
-//   drafter.propose(sources, limit, draft)          for each decoding sequence
+//   drafter.propose(sources, limit, draft)          for each decoding sequence whose sources are due()
 //   drafter.admit(drafts, load, lengths)            once: verify the first lengths[i] tokens of drafts[i]
 //   ... forward, verify ...
 //   drafter.commit(sources, emitted)                for each sequence that emitted, whether it had a draft or
@@ -56,7 +56,8 @@ class Drafter {
  public:
   Drafter(DrafterOptions options, StepCost cost);
 
-  // Fills `draft` with the best proposal, at most `limit` tokens (more than kMaxDraftTokens means that many).
+  // Fills `draft` with the best proposal, at most `limit` tokens (more than kMaxDraftTokens means that many),
+  // and tells the sources whether it was worth looking. REQUIRES: as SourceSet::look.
   void propose(SourceSet& sources, int limit, Draft& draft);
   // lengths[i] <= drafts[i].length. Null entries are sequences without a draft. REQUIRES: equal sizes.
   void admit(std::span<const Draft* const> drafts, const StepLoad& load, std::span<int> lengths);

@@ -53,10 +53,14 @@ SourceSet::SourceSet(std::shared_ptr<TextSource> own) : own_(std::move(own)) {
   others_.reserve(kMaxSources);
   proposals_.reserve(kMaxSources + 1);
   recent_.reserve(2 * kRecent);
+  owed_.reserve(Rhythm::kApart + kMaxDraftTokens);
 }
 
 size_t SourceSet::start(std::span<const int32_t> tokens) {
   const size_t first_new = own_->sync(tokens);
+  rhythm_ = {};
+  owed_.clear();
+  proposals_.clear();
   recent_.clear();
   total_ += kRecent;  // whatever the cursors had seen is behind: they start again from the last tokens
   remember(tokens);
@@ -64,12 +68,20 @@ size_t SourceSet::start(std::span<const int32_t> tokens) {
 }
 
 void SourceSet::emit(std::span<const int32_t> tokens) {
-  own_->append(tokens);
-  remember(tokens);
+  proposals_.clear();
+  owed_.insert(owed_.end(), tokens.begin(), tokens.end());
+  rhythm_.emitted(tokens.size());
+  if (due()) flush();
+}
+
+void SourceSet::flush() {
+  if (owed_.empty()) return;
+  own_->append(owed_);
+  remember(owed_);
+  owed_.clear();
 }
 
 void SourceSet::remember(std::span<const int32_t> tokens) {
-  proposals_.clear();
   total_ += tokens.size();
   tokens = tokens.last(std::min(tokens.size(), kRecent));
   if (recent_.size() + tokens.size() > 2 * kRecent)
@@ -98,69 +110,76 @@ bool SourceSet::has(const TextSource* source) const {
 
 std::span<const Proposal> SourceSet::look(int limit, uint32_t min_match) {
   proposals_.clear();
-  look_own(limit, min_match);
+  const TextSource::Reader own = own_->try_read();
+  look_own(own, limit, min_match);
   look_others(limit, min_match);
-  hear();
+  if (!proposals_.empty()) classify(own);
   return proposals_;
 }
 
-// The first tokens of different sources, compared.
-void SourceSet::hear() {
-  for (Proposal& proposal : proposals_) {
-    bool agreed = false, disputed = false;
-    for (const Proposal& other : proposals_) {
-      if (&other == &proposal) continue;
-      const bool same = other.tokens[0] == proposal.tokens[0];
-      agreed |= same;
-      disputed |= !same && other.match_length >= proposal.match_length;
-    }
-    proposal.match.voice = agreed == disputed ? Voice::kOpen : agreed ? Voice::kAgreed : Voice::kDisputed;
-  }
-}
-
-void SourceSet::look_own(int limit, uint32_t min_match) {
-  bits_.fill(0);
-  const TextSource::Reader reader = own_->try_read();
+void SourceSet::look_own(const TextSource::Reader& own, int limit, uint32_t min_match) {
   // While the prompt is still being read in, the automaton's end is not the sequence's.
-  if (!reader || !reader.complete()) return;
-  read_bits(reader.automaton());
-  const SuffixAutomaton::Match match = reader.automaton().prior();
+  if (!own || !own.complete()) return;
+  const SuffixAutomaton::Match match = own.automaton().prior();
   if (match.length == 0 || match.length < min_match) return;
   Proposal proposal;
   proposal.length =
-      follow(reader.automaton(), match, true, std::span(proposal.tokens).first(static_cast<size_t>(limit)));
+      follow(own.automaton(), match, true, std::span(proposal.tokens).first(static_cast<size_t>(limit)));
   if (proposal.length == 0) return;
-  describe(reader.automaton(), match,
-           match.end > reader.own_begin() ? SourceKind::kOwn : SourceKind::kSession, proposal);
+  describe(own.automaton(), match, match.end > own.own_begin() ? SourceKind::kOwn : SourceKind::kSession,
+           proposal);
   proposals_.push_back(proposal);
 }
 
-// Of the sequence's last tokens, in its own text. Frequent tokens meet by chance, rare ones do not: a match
-// of two rare tokens says more than one of four frequent ones.
-void SourceSet::read_bits(const SuffixAutomaton& automaton) {
-  double sum = 0;
-  for (size_t i = 0; i < bits_.size(); ++i) {
-    if (i < recent_.size()) {
-      const uint32_t state = automaton.next(SuffixAutomaton::kRoot, recent_[recent_.size() - 1 - i]);
-      const uint32_t count = state == SuffixAutomaton::kNone ? 1 : std::max(automaton.count(state), 1u);
-      sum += std::log2(static_cast<double>(automaton.size()) / count);
-    }
-    bits_[i] = sum;
-  }
-}
-
 void SourceSet::describe(const SuffixAutomaton& automaton, const SuffixAutomaton::Match& match,
-                         SourceKind kind, Proposal& proposal) const {
-  const double bits = match.length <= MatchClass::kByBits
-                          ? bits_[match.length - 1] - std::log2(static_cast<double>(automaton.size()))
-                          : 0;
-  proposal.match = {kind, static_cast<uint8_t>(MatchClass::bucket_of(match.length, bits))};
+                         SourceKind kind, Proposal& proposal) {
+  proposal.match.kind = kind;
   proposal.match_length = match.length;
+  proposal.among = automaton.size();
   proposal.state = match.state;
   proposal.count = match.count;
   const bool parted = match.count > 1 && match.branches;
   proposal.evidence =
       evidence_of(match.count, parted ? count_of(automaton, match.state, proposal.tokens[0]) : match.count);
+}
+
+// What can be said of the proposals when all are known.
+void SourceSet::classify(const TextSource::Reader& own) {
+  const Bits bits = own && own.complete() ? bits_of_recent(own.automaton()) : Bits{};
+  for (Proposal& proposal : proposals_) {
+    const uint32_t length = proposal.match_length;
+    const double said = length <= bits.size() ? bits[length - 1] - std::log2(proposal.among) : 0;
+    proposal.match.bucket = static_cast<uint8_t>(MatchClass::bucket_of(length, said));
+    proposal.match.voice = voice_of(proposal);
+  }
+}
+
+// Of the sequence's last tokens, in its own text. Frequent tokens meet by chance, rare ones do not: a match
+// of two rare tokens says more than one of four frequent ones.
+SourceSet::Bits SourceSet::bits_of_recent(const SuffixAutomaton& automaton) const {
+  Bits bits;
+  double sum = 0;
+  for (size_t i = 0; i < bits.size(); ++i) {
+    if (i < recent_.size()) {
+      const uint32_t state = automaton.next(SuffixAutomaton::kRoot, recent_[recent_.size() - 1 - i]);
+      const uint32_t count = state == SuffixAutomaton::kNone ? 1 : std::max(automaton.count(state), 1u);
+      sum += std::log2(static_cast<double>(automaton.size()) / count);
+    }
+    bits[i] = sum;
+  }
+  return bits;
+}
+
+// The first tokens of different sources, compared.
+Voice SourceSet::voice_of(const Proposal& proposal) const {
+  bool agreed = false, disputed = false;
+  for (const Proposal& other : proposals_) {
+    if (&other == &proposal) continue;
+    const bool same = other.tokens[0] == proposal.tokens[0];
+    agreed |= same;
+    disputed |= !same && other.match_length >= proposal.match_length;
+  }
+  return agreed == disputed ? Voice::kOpen : agreed ? Voice::kAgreed : Voice::kDisputed;
 }
 
 void SourceSet::weigh(const Proposal& proposal, DraftEvidence& evidence) const {

@@ -15,6 +15,7 @@
 
 #include "draft/acceptance.h"
 #include "draft/cursor.h"
+#include "draft/rhythm.h"
 #include "draft/text_source.h"
 
 namespace agentinfer {
@@ -27,6 +28,7 @@ struct Proposal {
   MatchClass match;
   Evidence evidence = Evidence::kSingle;  // of the first token
   uint32_t match_length = 0;
+  uint32_t among = 0;  // tokens of the source's text
   uint32_t state = 0;  // of the match in the source's automaton
   uint32_t count = 0;  // of its occurrences
   int length = 0;      // > 0
@@ -46,8 +48,11 @@ class SourceSet {
   // The sequence's tokens are now `tokens`: the prompt, or what was emitted elsewhere. Returns the index of
   // the first that its text did not have (TextSource::sync).
   size_t start(std::span<const int32_t> tokens);
-  // The sequence grew: appends to its own text; the cursors follow at the next look().
+  // The sequence grew. Its own text and the cursors take it when a look is due (due()), in one go: until then
+  // the text is less than Rhythm::kApart tokens behind.
   void emit(std::span<const int32_t> tokens);
+  // Its own text takes all that was emitted, due or not.
+  void flush();
 
   // `similarity` in [0, 1]: how far to trust the source before it has been seen to be right or wrong. Returns
   // an id for detach; -1: the set is full, or has the source already.
@@ -57,8 +62,12 @@ class SourceSet {
   int size() const { return static_cast<int>(others_.size()) + 1; }
   const std::shared_ptr<TextSource>& own() const { return own_; }
 
+  // Whether there should be a look in this step, and what came of it: something worth drafting, or not.
+  bool due() const { return rhythm_.due(); }
+  void looked(bool found) { rhythm_.looked(found); }
   // Advances the cursors and lists what each source with a match of at least `min_match` tokens proposes, at
-  // most `limit` tokens. Valid until the next call of anything. REQUIRES: 1 <= limit <= kMaxDraftTokens.
+  // most `limit` tokens. Valid until the next call of anything. REQUIRES: 1 <= limit <= kMaxDraftTokens,
+  // due() or flushed.
   std::span<const Proposal> look(int limit, uint32_t min_match);
   // What the source's occurrences say of each token of one of the last look's proposals: those of the match
   // extended by the tokens before it. Where occurrences part, a draft of what one of them went on with
@@ -95,11 +104,13 @@ class SourceSet {
   static constexpr size_t kWarm = 64;  // tokens a new or far-behind cursor starts from
   static constexpr size_t kRecent = 256;
 
-  void look_own(int limit, uint32_t min_match);
-  void read_bits(const SuffixAutomaton& automaton);
-  void describe(const SuffixAutomaton& automaton, const SuffixAutomaton::Match& match, SourceKind kind,
-                Proposal& proposal) const;
-  void hear();
+  void look_own(const TextSource::Reader& own, int limit, uint32_t min_match);
+  using Bits = std::array<double, MatchClass::kByBits>;  // information in the last 1, 2, ... tokens
+  void classify(const TextSource::Reader& own);
+  Bits bits_of_recent(const SuffixAutomaton& automaton) const;
+  Voice voice_of(const Proposal& proposal) const;
+  static void describe(const SuffixAutomaton& automaton, const SuffixAutomaton::Match& match, SourceKind kind,
+                       Proposal& proposal);
   using Readers = std::array<TextSource::Reader, kMaxSources>;
   void look_others(int limit, uint32_t min_match);
   void follow_others(const Readers& readers);
@@ -107,14 +118,15 @@ class SourceSet {
   size_t restart(Other& other, const SuffixAutomaton& automaton) const;
   void remember(std::span<const int32_t> tokens);
 
-  std::shared_ptr<TextSource> own_;
-  std::vector<Other> others_;
+  Rhythm rhythm_;
+  std::vector<int32_t> owed_;  // emitted, but not in own_, recent_ and total_ yet
   std::vector<Proposal> proposals_;
-  Pending pending_;
+  std::shared_ptr<TextSource> own_;
   std::vector<int32_t> recent_;  // the sequence's last tokens, at least kWarm if it has so many
-  std::array<double, MatchClass::kByBits> bits_{};  // information in the last 1, 2, ... tokens
-  uint64_t total_ = 0;                              // tokens of the sequence; recent_ ends here
+  uint64_t total_ = 0;           // tokens of the sequence; recent_ ends here
+  std::vector<Other> others_;
   int next_id_ = 0;
+  Pending pending_;
 };
 
 }  // namespace agentinfer

@@ -121,6 +121,7 @@ void Speculator::choose(std::span<const BatchEntry> entries, int room,
     Sequence& sequence = *entries[i].sequence;
     if (!sequence.drafting || entries[i].draft_limit == 0 || entries[i].supplied || !decodes(entries[i]))
       continue;
+    if (!sequence.drafting->sources.due()) continue;
     memory_.refresh(*sequence.drafting);
     drafter_.propose(sequence.drafting->sources, entries[i].draft_limit, drafts_[i]);
     if (drafts_[i].length == 0) continue;
@@ -178,7 +179,11 @@ void Speculator::record(const BatchEntry& entry, const Draft& draft, double seco
 
 void Speculator::end(Sequence& sequence) {
   if (!sequence.drafting) return;
-  memory_.close(std::move(sequence.drafting));
+  try {
+    memory_.close(std::move(sequence.drafting));
+  } catch (const Error& error) {
+    notice(error.what());
+  }
   if (options_.directory.empty()) return;
   tenants_[sequence.speculation.origin.tenant] = true;
   if (Clock::now() - saved_at_ >= options_.save_every) save_all();

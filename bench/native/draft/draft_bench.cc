@@ -106,7 +106,7 @@ struct Drafting {
     const double total = seconds([&] {
       for (size_t at = kSize; at < text.size(); ++steps) {
         Draft draft;
-        drafter.propose(set, kMaxDraftTokens, draft);
+        if (set.due()) drafter.propose(set, kMaxDraftTokens, draft);
         const int most = std::min({draft.length, accepted, static_cast<int>(text.size() - at) - 1});
         int length = 0;
         while (length < most &&

@@ -45,7 +45,7 @@ Replay replay(Drafter& drafter, SourceSet& set, const Tokens& text, size_t from)
   for (size_t at = from; at < text.size(); ++out.steps) {
     Draft draft;
     const int left = static_cast<int>(std::min<size_t>(kMaxDraftTokens, text.size() - at - 1));
-    drafter.propose(set, left, draft);
+    if (set.due()) drafter.propose(set, left, draft);
     const Draft* drafts[] = {&draft};
     int length = 0;
     const StepLoad load{1, 1, 0, 64};
@@ -360,6 +360,7 @@ TEST("drafting while siblings grow on other threads: every draft is text of thei
   builder.drain();
   CHECK_EQ(result.emitted, 3000);
   CHECK(sibling->read().complete());
+  set.flush();
   CHECK(set.own()->sequence() == Tokens(text.begin(), text.begin() + 6000));
 }
 
