@@ -11,7 +11,7 @@ namespace {
 constexpr double kKindStep = 0.01;
 constexpr double kMostCertain = 0.97;
 constexpr double kLongRun = 256;  // steps
-constexpr double kFind = 0.1;     // expected accepted tokens that are worth a look in every step
+constexpr double kFind = 0.03;    // expected accepted tokens that are worth a look in every step
 
 }  // namespace
 

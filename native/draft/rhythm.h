@@ -16,7 +16,7 @@ class Rhythm {
  public:
   static constexpr uint32_t kApart = 4;  // tokens from one look to the next, at most
   // Looks without a find before they get rarer: after a find, and before the first one.
-  static constexpr uint32_t kPatience = 16, kFirstPatience = 4;
+  static constexpr uint32_t kPatience = 32, kFirstPatience = 4;
 
   bool due() const { return left_ == 0; }
   void looked(bool found) {

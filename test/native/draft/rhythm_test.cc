@@ -177,7 +177,8 @@ TEST("a draft that was not verified is compared with what is emitted between loo
     return drafter.acceptance().acceptance(own, position, Evidence::kSingle);
   };
   const std::array before{acceptance(0), acceptance(1), acceptance(2), acceptance(3)};
-  for (int i = 0; i < 30; ++i) set.looked(false);  // as if nothing had been found for long
+  for (uint32_t i = 0; i < Rhythm::kPatience + 8; ++i)
+    set.looked(false);  // as if nothing had been found for long
   for (size_t i = 0; i < 3; ++i) {
     drafter.commit(set, Tokens{static_cast<int32_t>(6 + i)});
     CHECK(!set.due() && acceptance(static_cast<int>(i)) > before[i]);
