@@ -73,11 +73,15 @@ void Speculator::load(const std::string& tenant) {
   loads_.push_back(memory_.load(tenant, file_of(options_.directory, tenant)));
 }
 
+// Tenants that did nothing since the last time are left out from here on. Their files are read again when
+// they come again: what the memory still has of them stays as it is.
 void Speculator::save_all() {
   saved_at_ = Clock::now();
-  for (auto& [tenant, changed] : tenants_)
-    if (std::exchange(changed, false))
-      saves_.push_back(memory_.save(tenant, file_of(options_.directory, tenant)));
+  std::erase_if(tenants_, [](const auto& tenant) { return !tenant.second; });
+  for (auto& [tenant, changed] : tenants_) {
+    changed = false;
+    saves_.push_back(memory_.save(tenant, file_of(options_.directory, tenant)));
+  }
 }
 
 void Speculator::begin(Sequence& sequence) {

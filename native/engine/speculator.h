@@ -47,6 +47,7 @@ class Speculator final : public Speculation {
 
   DraftMemory& memory() { return memory_; }
   const Drafter& drafter() const { return drafter_; }
+  size_t tenants() const { return tenants_.size(); }  // whose files have been read and are kept up to date
   static std::filesystem::path file_of(const std::filesystem::path& directory, const std::string& tenant);
 
  private:
@@ -67,7 +68,8 @@ class Speculator final : public Speculation {
   std::vector<int> lengths_;
   StepLoad load_;  // of the step
   std::unordered_map<int64_t, std::string> session_tenants_;
-  // That came so far: whether there is something new to save. None without a directory.
+  // That came since the save before the last: whether there is something new to save. None without a
+  // directory.
   std::map<std::string, bool> tenants_;
   Clock::time_point saved_at_;
   std::vector<std::future<SessionStore::Loaded>> loads_;

@@ -257,6 +257,37 @@ TEST(
   std::filesystem::remove_all(folder);
 }
 
+TEST("tenants that stay away are let go, and find what was theirs when they come again") {
+  Model model;
+  const auto decoder = model.decoder(60, 0, 64);
+  const auto folder = fresh_folder("tenants");
+  SpeculatorOptions options = speculator_options();
+  options.directory = folder;
+  options.save_every = std::chrono::seconds(0);
+  {
+    Speculating speculating(*decoder, options);
+    int32_t id = 0;
+    for (const char* tenant : {"a", "b", "c", "d", "e", "f", "a"}) {
+      ++id;
+      SequenceSpec request = ::speculating(spec(id, prompt_of(static_cast<uint32_t>(id), 10), 8, 1, 0),
+                                           {.tenant = tenant,
+                                            .session = "s" + std::to_string(id),
+                                            .run = {},
+                                            .role = {},
+                                            .query = "weather in Paris",
+                                            .vector = {}});
+      request.session = -1;
+      run(*speculating.engine, request);
+      CHECK(speculating.speculator->tenants() <= 2);
+    }
+  }
+  SessionStore store(options.memory.store);
+  const SessionStore::Loaded loaded = store.load("a", Speculator::file_of(folder, "a"));
+  CHECK(loaded.refused.empty());
+  CHECK_EQ(loaded.sessions, 2u);
+  std::filesystem::remove_all(folder);
+}
+
 TEST("a directory that cannot be made is refused when the engine opens") {
   const auto folder = fresh_folder("blocked");
   std::ofstream(folder) << "a file";
