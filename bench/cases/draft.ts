@@ -3,21 +3,16 @@
  * trace, beside drafting as others do it; and that it does not delay the first token. Traces are teacher-forced: the model has random
  * weights, so its output is set to the trace, and a draft is accepted where the trace says the same.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
-import path from 'node:path'
-
 import type { DraftContext, Engine, GenerateOptions, SpeculationUsage } from 'agentinfer'
 
 import { MergedThree, PromptLookup, SuffixCounts, SuffixTree } from '../draft/policies.js'
 import type { DraftPolicy } from '../draft/policies.js'
 import { agentTraces, randomText } from '../draft/trace.js'
 import type { AgentTrace } from '../draft/trace.js'
-import { hasSources } from '../native_bench.js'
+import { hasSources, nativeBench } from '../native_bench.js'
 import { modelOptions, option, parts } from '../options.js'
 import { median } from '../report.js'
-import type { Report, Row } from '../report.js'
+import type { Report } from '../report.js'
 import { openTarget } from '../target.js'
 
 export const description =
@@ -37,7 +32,9 @@ type Values = Record<keyof typeof options, string>
 
 export async function run(report: Report, values: Values): Promise<void> {
   const wanted = parts('only', values.only, partNames)
-  if (wanted.has('native') && hasSources()) nativeRows(report, Number(values.rounds))
+  if (wanted.has('native') && hasSources()) {
+    for (const row of await nativeBench(report, 'draft_bench', ['--runs', values.rounds])) report.add({ ...row, better: 'lower' })
+  }
   if (wanted.has('random')) await randomRows(report, values)
   if (wanted.has('replay')) await replayRows(report, values)
   if (wanted.has('first')) await firstTokenRows(report, values)
@@ -45,25 +42,6 @@ export async function run(report: Report, values: Values): Promise<void> {
 
 function openEngine(report: Report, values: Values, model: string, maxContext: number): Promise<Engine> {
   return openTarget(report, { ...values, model }, { maxContext, kvTokens: Math.max(65536, 2 * maxContext) })
-}
-
-// ---------------------------------------------------------------------------------------------------------------- native
-
-const root = fileURLToPath(new URL('../../../', import.meta.url))
-
-/** bench/native/draft, built on first use. */
-function nativeRows(report: Report, runs: number): void {
-  const folder = path.join(root, 'build/bench')
-  const binary = path.join(folder, 'draft_bench')
-  if (!existsSync(binary)) {
-    report.progress('building draft_bench')
-    execFileSync('cmake', ['-S', root, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', '-DAGENTINFER_TESTS=ON'], { stdio: 'ignore' })
-    execFileSync('cmake', ['--build', folder, '--target', 'draft_bench', '-j2'], { stdio: 'ignore' })
-  }
-  report.progress('draft_bench')
-  const { stdout, status } = spawnSync(binary, ['--json', '--runs', String(runs)], { encoding: 'utf8', maxBuffer: 1 << 24 })
-  if (status !== 0) throw new Error(`draft_bench ended with ${status}`)
-  for (const row of (JSON.parse(stdout) as { rows: Row[] }).rows) report.add({ ...row, better: 'lower' })
 }
 
 // ---------------------------------------------------------------------------------------------------------------- random text
