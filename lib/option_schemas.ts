@@ -28,7 +28,10 @@ function isScheduler(value: unknown): value is Scheduler {
 const positive = () => z.int().positive()
 /** Of any vocabulary; ids cross as 32-bit integers. */
 const tokenId = z.int32().min(0)
-const tokenIds = z.union([z.array(tokenId), z.custom<Int32Array>((value) => value instanceof Int32Array, 'expected an Int32Array')])
+/** A copy: what its owner does to theirs later changes nothing. */
+const tokenIds = z
+  .union([z.array(tokenId), z.custom<Int32Array>((value) => value instanceof Int32Array, 'expected an Int32Array')])
+  .transform((ids) => Int32Array.from(ids))
 /** Seconds that a timer can wait: 24 days. */
 export const longestTimer = 2_147_483
 

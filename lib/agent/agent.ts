@@ -2,6 +2,7 @@
 import { z } from 'zod'
 
 import { onAbort } from '../engine/abort.js'
+import { AgentInferError } from '../errors.js'
 import { refuseUnknown } from '../option_schemas.js'
 import type { AgentEvent } from './events.js'
 import { resolveAgent } from './options.js'
@@ -31,16 +32,19 @@ export class Agent {
    */
   run(question: string, options: RunOptions = {}): AgentRun {
     refuseUnknown(options, runOptions, 'agent.run')
+    checkQuestion(question, 'agent.run')
     return new AgentRun(this.#agent, { question }, options)
   }
 
   /**
    * Goes on from a record; with `question`, after its answer. The agent should be made as the one that wrote it was.
-   * @throws as `run`; {TypeError} for a record of another version.
+   * @throws as `run`; {AgentInferError} `ERR_INVALID_ARGUMENT` for what is no record, or one of another version.
    */
   resume(record: RunRecord, options: RunOptions & { readonly question?: string } = {}): AgentRun {
     const { question, ...rest } = options
     refuseUnknown(rest, runOptions, 'agent.resume')
+    if (question !== undefined) checkQuestion(question, 'agent.resume')
+    checkRecord(record)
     return new AgentRun(this.#agent, { record, question }, rest)
   }
 
@@ -85,6 +89,17 @@ export interface AgentToolOptions {
   readonly include?: readonly string[]
   /** Its answer is the caller's. Default: `false`. */
   readonly final?: boolean
+}
+
+/** Without one a run would go on from nothing. */
+function checkQuestion(question: unknown, what: string): void {
+  if (typeof question !== 'string') throw new AgentInferError('ERR_INVALID_ARGUMENT', `${what}: expected a question, a string, got ${typeof question}`)
+}
+
+function checkRecord(record: RunRecord): void {
+  const { version, transcript, archive } = (record ?? {}) as Partial<RunRecord>
+  if (version !== 1 || !Array.isArray(transcript?.steps) || !Array.isArray(archive))
+    throw new AgentInferError('ERR_INVALID_ARGUMENT', `agent.resume: expected what run.save() gives, of version 1, got ${version === undefined ? typeof record : `version ${String(version)}`}`)
 }
 
 function withResults(task: string, include: readonly string[], { agents }: ToolContext): string {

@@ -391,7 +391,7 @@ export function pressureOn(engine: AgentEngine): number {
 }
 
 /** The context as the gate sees it. Observations of the last `keepRecent` turns that had some stay. */
-export function piecesOf(
+function piecesOf(
   pieces: readonly ThreadPiece[],
   messages: readonly TranscriptMessage[],
   keepRecent: number,

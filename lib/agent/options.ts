@@ -4,8 +4,9 @@ import { z } from 'zod'
 import type { SamplingOptions } from '../options.js'
 import { parseOptions, refuseUnknown, samplingSchema } from '../option_schemas.js'
 import { AgentInferError } from '../errors.js'
+import { completed } from '../policy/completed.js'
 import { defaultCompress } from '../policy/compress.js'
-import { defaultCollab, routerOf } from '../policy/route.js'
+import { defaultCollab, defaultSensor, routerOf } from '../policy/route.js'
 import type { CollabOptions, CustomRoute, RouteName, Router, Which } from '../policy/route.js'
 import { defaultRank } from '../policy/observe.js'
 import type { RankOptions } from '../policy/observe.js'
@@ -177,23 +178,22 @@ function resolveCollab(models: AgentModels, collab: AgentCollabOptions | false):
   if (small === undefined && large === undefined) throw wrong('models: expected small, large or both')
   const only: Which | undefined = small === undefined ? 'large' : large === undefined ? 'small' : undefined
   const { route, reasonTokens = 32, warmFrom = 0.2, ...rest } = collab === false ? { route: only ?? 'large' } : collab
-  checkCollab(rest)
+  const settings = collabOptions(rest)
   if (!(Number.isInteger(reasonTokens) && reasonTokens >= 0)) throw wrong(`collab.reasonTokens: expected an integer of at least 0, got ${reasonTokens}`)
   if (warmFrom !== false && !(warmFrom >= 0)) throw wrong(`collab.warmFrom: expected a probability or false, got ${warmFrom}`)
   const chosen = route ?? only ?? 'collab'
   if (only !== undefined && chosen !== only) throw wrong(`collab.route: ${typeof chosen === 'string' ? chosen : 'this rule'} needs both models, got ${only} alone`)
-  return { route: routerOf(chosen, { ...defaultCollab, ...rest }), reasonTokens, warmFrom: warmFrom === false ? Number.POSITIVE_INFINITY : warmFrom }
+  return { route: routerOf(chosen, settings), reasonTokens, warmFrom: warmFrom === false ? Number.POSITIVE_INFINITY : warmFrom }
 }
 
 /** A wrong value would not fail later, it would silently never escalate, or always. */
-function checkCollab(rest: Partial<CollabOptions>): void {
-  refuseUnknown(rest, Object.keys(defaultCollab), 'Agent', 'collab.')
-  for (const key of ['up', 'down', 'askFrom', 'redoBelow'] as const) {
-    const value = rest[key]
-    if (value !== undefined && !(value >= 0 && value <= 1)) throw wrong(`collab.${key}: expected a probability, 0 to 1, got ${value}`)
-  }
-  const { confidenceWindow: window } = rest
-  if (window !== undefined && !(Number.isInteger(window) && window >= 1)) throw wrong(`collab.confidenceWindow: expected an integer of at least 1, got ${window}`)
+function collabOptions(given: Partial<CollabOptions>): CollabOptions {
+  const options = completed(given, defaultCollab, 'Agent', 'collab.')
+  for (const key of ['up', 'down', 'askFrom', 'redoBelow'] as const)
+    if (options[key] > 1) throw wrong(`collab.${key}: expected a probability, 0 to 1, got ${options[key]}`)
+  const { confidenceWindow: window } = options
+  if (!(Number.isInteger(window) && window >= 1)) throw wrong(`collab.confidenceWindow: expected an integer of at least 1, got ${window}`)
+  return { ...options, sensor: completed(options.sensor, defaultSensor, 'Agent', 'collab.sensor.') }
 }
 
 function resolveObservations(compress: AgentCompressOptions | false): ObserveOptions | undefined {
@@ -203,19 +203,18 @@ function resolveObservations(compress: AgentCompressOptions | false): ObserveOpt
   const { characters = defaultObserve.characters, rank = {} } = given
   if (!(characters > 0)) throw wrong(`compress.observations.characters: expected a number above 0, got ${characters}`)
   if (rank === false) return { characters, rank }
-  refuseUnknown(rank, Object.keys(defaultRank), 'Agent', 'compress.observations.rank.')
-  return { characters, rank: { ...defaultRank, ...rank } }
+  return { characters, rank: completed(rank, defaultRank, 'Agent', 'compress.observations.rank.') }
 }
 
 function resolveHistory(compress: AgentCompressOptions | false): HistoryOptions | undefined {
   const given = compress === false ? false : (compress.history ?? {})
   if (given === false) return undefined
-  const asked = typeof given === 'object' ? given : { rule: given }
-  refuseUnknown(asked, [...Object.keys(defaultHistory), 'lambda'], 'Agent', 'compress.history.')
-  const chosen = { ...defaultHistory, ...asked }
-  const { rule } = chosen
+  const { rule = defaultHistory.rule, lambda, ...rest } = typeof given === 'object' ? given : { rule: given }
   if (typeof rule !== 'function' && rule !== 'gate' && rule !== 'paper')
     throw wrong(`compress.history: expected 'gate', 'paper', a function, or an object with these as its rule, got ${JSON.stringify(rule)}`)
+  if (lambda !== undefined && typeof lambda !== 'function') throw wrong(`compress.history.lambda: expected a function, got ${JSON.stringify(lambda)}`)
+  const { rule: _rule, ...plain } = defaultHistory
+  const chosen: HistoryOptions = { ...completed(rest, plain, 'Agent', 'compress.history.'), rule, lambda }
   // The paper knows no such thing.
   return { ...chosen, handover: chosen.handover && rule !== 'paper' }
 }

@@ -6,6 +6,7 @@
 import { z } from 'zod'
 
 import { onAbort } from '../engine/abort.js'
+import { AgentInferError } from '../errors.js'
 import { refuseUnknown } from '../option_schemas.js'
 import { interest, rankResults } from '../policy/observe.js'
 import type { SearchResult } from '../policy/observe.js'
@@ -41,10 +42,17 @@ export interface OpenedResult extends SearchResult {
   readonly text?: string
 }
 
-/** A search tool that opens the best results itself: see `searchAndOpen`. */
+/**
+ * A search tool that opens the best results itself. They come first, with their text; a page that cannot be opened says why in its text.
+ * @throws {AgentInferError} `ERR_INVALID_ARGUMENT` naming the option that is wrong or unknown.
+ */
 export function searchTool(options: SearchToolOptions): Tool {
-  const { name = 'search', description = 'searches and gives the best results', timeout = 60 } = options
+  const { name = 'search', description = 'searches and gives the best results', timeout = 60, top = 3 } = options
   refuseUnknown(options, ['name', 'description', 'search', 'open', 'top', 'scorer', 'timeout'] satisfies (keyof SearchToolOptions)[], 'searchTool')
+  const wrong = (key: string, expected: string, got: unknown) => new AgentInferError('ERR_INVALID_ARGUMENT', `searchTool: ${key}: expected ${expected}, got ${String(got)}`)
+  if (!(Number.isInteger(top) && top >= 0)) throw wrong('top', 'an integer of at least 0', top)
+  for (const key of ['search', 'open', 'scorer'] as const)
+    if (typeof options[key] !== 'function' && (key === 'search' || options[key] !== undefined)) throw wrong(key, 'a function', typeof options[key])
   return defineTool({
     name,
     description,
@@ -55,7 +63,7 @@ export function searchTool(options: SearchToolOptions): Tool {
 }
 
 /** The best results first; the opened ones carry their text. A page that cannot be opened says why in its text. */
-export async function searchAndOpen(query: string, options: SearchToolOptions, signal: AbortSignal): Promise<OpenedResult[]> {
+async function searchAndOpen(query: string, options: SearchToolOptions, signal: AbortSignal): Promise<OpenedResult[]> {
   const { top = 3, scorer } = options
   const opens = options.open !== undefined
   const results = await options.search(query, { signal })

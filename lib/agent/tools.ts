@@ -126,7 +126,7 @@ export function defineTool<Parameters extends z.ZodObject, Value>(options: ToolO
   }
 }
 
-export function renderValue(value: unknown): string {
+function renderValue(value: unknown): string {
   if (typeof value === 'string') return value
   return value === undefined ? 'done' : JSON.stringify(value)
 }

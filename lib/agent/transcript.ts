@@ -3,6 +3,7 @@
  * but for observations that a memory step has replaced; between two such swaps it only grows too, so the KV of every turn is kept. A
  * model that takes over may leave out old observations that it has not read yet: its context has an omission in their place.
  */
+import { AgentInferError } from '../errors.js'
 import type { Message } from '../options.js'
 import type { Which } from '../policy/route.js'
 import { isMalformed } from '../text/tool_calls.js'
@@ -79,9 +80,9 @@ export class Transcript {
     this.#rendering = rendering
   }
 
-  /** @throws {TypeError} for a record of another version. */
+  /** @throws {AgentInferError} `ERR_INVALID_ARGUMENT` for a record of another version. */
   static from(record: TranscriptRecord, rendering: Rendering): Transcript {
-    if (record.version !== 1) throw new TypeError(`transcript: expected version 1, got ${JSON.stringify(record.version)}`)
+    if (record.version !== 1) throw new AgentInferError('ERR_INVALID_ARGUMENT', `transcript: expected version 1, got ${JSON.stringify(record.version)}`)
     const transcript = new Transcript(rendering)
     for (const step of record.steps) transcript.#insert(step)
     return transcript

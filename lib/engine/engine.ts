@@ -7,7 +7,7 @@ import type {
   NativeEngineOptions,
   NativeTokenizer,
 } from '../native.js'
-import { engineOptionsSchema, generateOptionsSchema, parseOptions } from '../option_schemas.js'
+import { engineOptionsSchema, generateOptionsSchema, parseOptions, refuseUnknown } from '../option_schemas.js'
 import type { EngineOptions, GenerateOptions, SessionOptions } from '../options.js'
 import { loadChatTemplate } from '../text/chat_template.js'
 import { makeScheduler } from '../policy/schedulers.js'
@@ -139,6 +139,7 @@ export class Engine implements AsyncDisposable {
    */
   async tokenize(text: string, options: { parseSpecial?: boolean } = {}): Promise<Int32Array> {
     this.#assertOpen()
+    refuseUnknown(options, ['parseSpecial'], 'tokenize')
     try {
       return await this.#intake.tokenizer.encodeAsync([{ text, special: options.parseSpecial ?? false }])
     } catch (error) {
@@ -151,6 +152,7 @@ export class Engine implements AsyncDisposable {
    * @throws {AgentInferError} `ERR_INVALID_ARGUMENT` for an id that the tokenizer does not have.
    */
   detokenize(ids: Int32Array | readonly number[], options: { skipSpecial?: boolean } = {}): string {
+    refuseUnknown(options, ['skipSpecial'], 'detokenize')
     try {
       return this.#intake.tokenizer.decode(Int32Array.from(ids), options.skipSpecial ?? false)
     } catch (error) {

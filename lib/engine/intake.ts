@@ -184,7 +184,7 @@ export class Intake {
         biasIds: Int32Array.from(bias, ([id]) => Number(id)),
         bias: Float64Array.from(bias, ([, value]) => value),
       }),
-      ...(forced !== undefined && { forced: Int32Array.from(forced) }),
+      ...(forced !== undefined && { forced }),
       ...(allowedIds !== undefined && { allowedIds: Int32Array.from(allowedIds) }),
       ...(logprobs !== undefined && { logprobs: true, topLogprobs: logprobs }),
     }

@@ -12,7 +12,7 @@ export async function promptTokens(
   tokenizer: NativeTokenizer,
   template: (override: string | undefined) => ChatTemplate,
 ): Promise<Int32Array> {
-  if (options.tokens !== undefined) return Int32Array.from(options.tokens)
+  if (options.tokens !== undefined) return options.tokens
   const facts = tokenizer.facts()
   if (options.messages !== undefined) {
     const segments = template(options.chatTemplate).render(options.messages)

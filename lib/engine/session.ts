@@ -1,6 +1,7 @@
 import { AgentInferError, fromNative } from '../errors.js'
 import {
   parseOptions,
+  refuseUnknown,
   retainSchema,
   sessionActivitySchema,
   sessionGenerateSchema,
@@ -245,6 +246,7 @@ export class Session implements Disposable {
     this.#assertLive()
     const { messages: _messages, ...own } = this.#options
     const { at, ...named } = options
+    refuseUnknown(named, ['name', 'role'], 'fork')
     if (at !== undefined && !(at.tokens >= 0 && at.tokens <= this.#tokens.length))
       throw new AgentInferError('ERR_INVALID_ARGUMENT', `fork: at: expected a mark of this session, which has ${this.#tokens.length} tokens, got one at token ${at.tokens}`)
     const tokens = () => (at === undefined ? this.#tokens.copy() : this.#tokens.copy(at.tokens))

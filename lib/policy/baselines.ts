@@ -17,6 +17,7 @@
  *
  * Pure: a snapshot in, a plan out; no state.
  */
+import { completed } from './completed.js'
 import { stepsAhead } from './ahead.js'
 import type { Plan, PlannedRow, RequestView, Scheduler, Snapshot } from './types.js'
 
@@ -44,20 +45,22 @@ export function shortestPrompt(): Scheduler {
 
 /** The longest prefix in the cache first (`lpm`). */
 export function longestPrefix(options: BaselineOptions = {}): Scheduler {
-  return baseline('lpm', (request) => -(request.probe?.hitTokens ?? 0), options.maxAge ?? defaultMaxAge)
+  return baseline('lpm', (request) => -(request.probe?.hitTokens ?? 0), maxAgeOf(options))
 }
 
 /** The fewest tokens left to compute first. */
 export function shortestUncached(options: BaselineOptions = {}): Scheduler {
-  return baseline('shortest-uncached', uncached, options.maxAge ?? defaultMaxAge)
+  return baseline('shortest-uncached', uncached, maxAgeOf(options))
 }
 
 /** The highest response ratio first (`hrrn`): short ones go ahead, and waiting counts. */
 export function responseRatio(options: BaselineOptions = {}): Scheduler {
-  return baseline('hrrn', (request, snapshot) => -age(request, snapshot) / uncached(request), options.maxAge ?? defaultMaxAge)
+  return baseline('hrrn', (request, snapshot) => -age(request, snapshot) / uncached(request), maxAgeOf(options))
 }
 
-const defaultMaxAge = 65_536
+function maxAgeOf(options: BaselineOptions): number {
+  return completed<Required<BaselineOptions>>(options, { maxAge: 65_536 }, 'scheduler').maxAge
+}
 
 function baseline(name: string, rank: Rank | undefined, maxAge: number): Scheduler {
   return { name, wants: { probes: true }, plan: (snapshot) => planStep(snapshot, rank, maxAge) }

@@ -12,6 +12,7 @@
  * Order: urgent requests (wait >= urgentAfter · maxWait), then priority, then score, then arrival, then id. While an urgent request or one
  * of higher priority finds no room, nothing behind it starts, and running requests of lower priority (or, near the bound, any) give way.
  */
+import { completed } from './completed.js'
 import { stepsAhead } from './ahead.js'
 import { Candidates } from './candidates.js'
 import type { Candidate } from './candidates.js'
@@ -131,9 +132,9 @@ export class AgentSched implements Scheduler {
   #running = 0
   #refreshed = -Infinity
 
-  /** What is not given is taken from `agentSchedDefaults`. */
+  /** What is not given is taken from `agentSchedDefaults`. @throws {AgentInferError} `ERR_INVALID_ARGUMENT` naming the option that is wrong or unknown. */
   constructor(options: Partial<AgentSchedOptions> = {}) {
-    this.options = { ...agentSchedDefaults, ...options }
+    this.options = completed(options, agentSchedDefaults, 'AgentSched')
     this.#price = new ShadowPrice(this.options.price)
     this.#sessions = new KnownSessions(this.options.sessions)
   }

@@ -7,6 +7,7 @@
  * Nobody is paused for nothing: who still has its KV runs its turn as a guest while no other wants the room, and while nothing runs a place
  * whose owner is away is kept no longer than its KV would take to compute.
  */
+import { completed } from './completed.js'
 import { bestKeep, durationDefaults, Durations } from './durations.js'
 import type { DurationOptions } from './durations.js'
 import type { RequestView, Retention, SessionView, Snapshot } from './types.js'
@@ -138,8 +139,8 @@ export class KnownSessions {
   projected = 0
 
   constructor(options: Partial<PausingOptions> = {}) {
-    this.durations = new Durations(options)
-    this.#options = { ...durationDefaults, ...pausingDefaults, ...options }
+    this.#options = completed(options, { ...durationDefaults, ...pausingDefaults }, 'AgentSched', 'sessions.')
+    this.durations = new Durations(this.#options)
   }
 
   /** What the scheduler asks of each session at each step; undefined: unknown. */

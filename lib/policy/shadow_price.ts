@@ -4,6 +4,7 @@
  * up shared prefixes once per request), blocks that running requests hold are in neither, room for decoding is set aside, z is clamped,
  * and λ follows its target smoothly. (The paper's k_P, k_I and gap* are declared there and never used; they are not here.)
  */
+import { completed } from './completed.js'
 import type { DemandView, PoolView } from './types.js'
 
 /** How the shadow price of KV memory follows what waits. */
@@ -59,7 +60,7 @@ export class ShadowPrice {
   #at: number | undefined
 
   constructor(options: Partial<ShadowPriceOptions> = {}) {
-    this.options = { ...shadowPriceDefaults, ...options }
+    this.options = completed(options, shadowPriceDefaults, 'AgentSched', 'price.')
     // Where nothing waits.
     this.#lambda = this.options.lambdaMax / (1 + Math.exp(this.options.k))
   }

@@ -222,7 +222,7 @@ describe('a turn that the small model is unsure of', () => {
 
   test.each([
     [{ redoBelow: 1.5 }, 'collab.redoBelow: expected a probability, 0 to 1, got 1.5'],
-    [{ askFrom: Number.NaN }, 'collab.askFrom: expected a probability, 0 to 1, got NaN'],
+    [{ askFrom: Number.NaN }, 'collab.askFrom: expected a number of at least 0, got NaN'],
     [{ confidenceWindow: 0 }, 'collab.confidenceWindow: expected an integer of at least 1, got 0'],
     [{ redoBelw: 0.9 }, 'unknown option collab.redoBelw'],
   ])('needs sensible options: %o', (collab, message) => {

@@ -20,6 +20,13 @@ describe('an agent', () => {
     [{ compress: { observations: { chars: 10 } } }, 'unknown option compress.observations.chars'],
     [{ compress: { observations: { characters: Number.NaN } } }, 'compress.observations.characters: expected a number above 0, got NaN'],
     [{ compress: { observations: { rank: { minimum: 1 } } } }, 'unknown option compress.observations.rank.minimum'],
+    [{ compress: { observations: { rank: { max: '4' } } } }, 'compress.observations.rank.max: expected a number of at least 0, got "4"'],
+    [{ compress: { history: { keepRecent: Number.NaN } } }, 'compress.history.keepRecent: expected a number of at least 0, got NaN'],
+    [{ compress: { history: { lambda: 0.5 } } }, 'compress.history.lambda: expected a function, got 0.5'],
+    [{ compress: { history: { handover: 1 } } }, 'compress.history.handover: expected a boolean, got 1'],
+    [{ collab: { planSteps: -1 } }, 'collab.planSteps: expected a number of at least 0, got -1'],
+    [{ collab: { up: 1.5 } }, 'collab.up: expected a probability, 0 to 1, got 1.5'],
+    [{ collab: { sensor: { sticky: 1 } } }, 'unknown option collab.sensor.sticky'],
     [{ collab: { reasonTokens: -1 } }, 'collab.reasonTokens: expected an integer of at least 0, got -1'],
     [{ collab: { warmFrom: Number.NaN } }, 'collab.warmFrom: expected a probability or false, got NaN'],
     [{ sampling: { temprature: 1 } }, 'Agent: sampling: Unrecognized key: "temprature"'],
@@ -43,6 +50,9 @@ describe('an agent', () => {
   test('a run, a tool made of it, and a group', () => {
     const one = agent({})
     expect(() => one.run('?', { singal: new AbortController().signal } as RunOptions)).toThrow('agent.run: unknown option singal')
+    expect(() => one.run(undefined as never)).toThrow('agent.run: expected a question, a string, got undefined')
+    for (const record of [undefined, {}, { version: 2 }, { version: 1, transcript: {} }])
+      expect(() => one.resume(record as never)).toThrow('agent.resume: expected what run.save() gives, of version 1, got')
     expect(() => one.asTool({ description: 'helps', includes: ['search'] } as never)).toThrow('asTool: unknown option includes')
     expect(() => deepResearch({ models: { small }, tools: [], colab: false } as never)).toThrow('unknown option colab')
   })
@@ -61,6 +71,8 @@ describe('tools', () => {
 
   test('of search, and its scorer', () => {
     expect(() => searchTool({ search: () => [], limit: 3 } as SearchToolOptions)).toThrow('searchTool: unknown option limit')
+    expect(() => searchTool({ search: () => [], top: -1 })).toThrow('searchTool: top: expected an integer of at least 0, got -1')
+    expect(() => searchTool({} as SearchToolOptions)).toThrow('searchTool: search: expected a function, got undefined')
     expect(() => modelScorer(small, { minimum: 0.2 } as object)).toThrow('modelScorer: unknown option minimum')
   })
 })

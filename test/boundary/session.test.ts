@@ -61,7 +61,9 @@ describe('tokens', () => {
     using session = engine.session()
     void session.append({ tokens: [5, 6] })
     void session.append({ segments: [{ text: '[unused10]', special: true }, { text: '[unused10]', special: false }] })
-    void session.append({ tokens: Int32Array.of(7) })
+    const given = Int32Array.of(7)
+    void session.append({ tokens: given })
+    given.fill(9) // was copied
     expect(session.length).toBe(0)
     const all = Array.from(await session.tokens())
     const [marker] = await engine.tokenize('[unused10]', { parseSpecial: true })
@@ -265,6 +267,7 @@ describe('states', () => {
     const before = await session.tokens()
     expect(await code(() => session.append([{ role: 'nobody', content: 'x' }]))).toBe('ERR_CHAT_TEMPLATE')
     expect(await code(() => session.append({ tokens: [999999] }))).toBe('ERR_INVALID_ARGUMENT')
+    expect(await code(() => session.fork({ tenant: 'another' } as never))).toBe('ERR_INVALID_ARGUMENT')
     expect(await code(() => session.append('text' as never))).toBe('ERR_INVALID_ARGUMENT')
     expect(await session.tokens()).toEqual(before)
     await session.append([user('y')])

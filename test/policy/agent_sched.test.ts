@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 
+import { longestPrefix } from '../../lib/policy/baselines.js'
 import { AgentSched, reasons } from '../../lib/policy/schedule.js'
 import type { AgentSchedOptions } from '../../lib/policy/schedule.js'
 import type { SessionView, Snapshot } from '../../lib/policy/types.js'
@@ -310,4 +311,18 @@ test('the history of λ covers the whole run, in order, in bounded space', () =>
   expect(history.at(-1)!.now).toBeGreaterThan(19_900)
   for (let i = 1; i < history.length; ++i) expect(history[i]!.now).toBeGreaterThan(history[i - 1]!.now)
   expect(history[0]!.figures['lambda']).toBeCloseTo(1 / (1 + Math.exp(4)), 3)
+})
+
+test('options that there are not, or that cannot be, are refused by name', () => {
+  const refused = (options: object, message: string): void => expect(() => new AgentSched(options)).toThrow(`AgentSched: ${message}`)
+  refused({ fairnes: 1 }, 'unknown option fairnes: expected some of a, b, c,')
+  refused({ toString: 1 }, 'unknown option toString')
+  refused({ a: Number.NaN }, 'a: expected a number of at least 0, got NaN')
+  refused({ maxWait: '60' }, 'maxWait: expected a number of at least 0, got "60"')
+  refused({ pause: 1 }, 'pause: expected a boolean, got 1')
+  refused({ sessions: { grace: -1 } }, 'sessions.grace: expected a number of at least 0, got -1')
+  refused({ sessions: null }, 'sessions: expected an object, got null')
+  refused({ price: { lambda: 1 } }, 'unknown option price.lambda')
+  expect(() => longestPrefix({ maxAge: -1 })).toThrow('maxAge: expected a number of at least 0, got -1')
+  expect(new AgentSched({ maxWait: Infinity, a: undefined as never }).options).toMatchObject({ maxWait: Infinity, a: 1 })
 })
