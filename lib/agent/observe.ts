@@ -3,6 +3,7 @@ import { cutText, defaultRank, rankResults } from '../policy/observe.js'
 import type { RankOptions } from '../policy/observe.js'
 import type { Archive } from './archive.js'
 import type { AgentPrompts } from './prompt.js'
+import { messageOf } from './tools.js'
 import type { ToolOutcome } from './tools.js'
 
 export interface ObserveOptions {
@@ -37,11 +38,25 @@ export interface ObserveContext {
 /** Without a filter texts are still cut here, in the middle of nowhere: no context holds more. Characters. */
 const hardLimit = 400_000
 
+/** Never throws: a value that its tool cannot show is an observation that says so. */
 export function observe(outcome: ToolOutcome, context: ObserveContext): Observation {
-  if (!outcome.ok) return { text: `Error: ${outcome.problem}`.slice(0, 4000), ref: undefined, ok: false, tool: outcome.tool }
-  const { tool, value } = outcome
+  if (!outcome.ok) return failure(outcome.tool, outcome.problem)
+  try {
+    return shown(outcome, context)
+  } catch (error) {
+    return failure(outcome.tool.name, `the result of ${outcome.tool.name} cannot be shown: ${messageOf(error)}`)
+  }
+}
+
+function failure(tool: string, problem: string): Observation {
+  return { text: `Error: ${problem}`.slice(0, 4000), ref: undefined, ok: false, tool }
+}
+
+/** @throws what the tool throws where it renders. */
+function shown({ tool, value }: Extract<ToolOutcome, { ok: true }>, context: ObserveContext): Observation {
   const { archive, turn, call, prompts, options, query } = context
   const full = tool.render(value)
+  if (typeof full !== 'string') throw new TypeError(`render: expected a string, got ${typeof full}`)
   const { id } = archive.put({ text: full, tool: tool.name, turn, call })
   if (options === undefined || tool.verbatim) return { text: full.slice(0, hardLimit), ref: id, ok: true, tool: tool.name }
   let [text, notes] = [full, [] as string[]]

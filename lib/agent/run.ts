@@ -280,7 +280,7 @@ export class Run {
     this.#collab.decide([...steps, ...observations], progress)
     if (this.#collab.finish) this.#last = 'finish'
     this.#turnStats.seconds += (performance.now() - started) / 1000
-    const last = outcomes.find((outcome) => outcome.ok && outcome.tool.final)
+    const last = outcomes.find((outcome, index) => outcome.ok && outcome.tool.final && observations[index]!.ok)
     return last?.ok === true ? last.tool.render(last.value) : undefined
   }
 

@@ -13,7 +13,7 @@ import type { SearchResult } from '../policy/observe.js'
 import type { AgentEngine } from './host.js'
 import { truth } from './progress.js'
 import { withoutMarkers } from './prompt.js'
-import { defineTool } from './tools.js'
+import { defineTool, messageOf } from './tools.js'
 import type { Tool } from './tools.js'
 import type { TokenLogprob } from '../engine/stream.js'
 
@@ -119,9 +119,10 @@ class Pages {
     for (const index of indices) {
       if (this.#fetches.has(index)) continue
       const controller = new AbortController()
-      const text = this.#options.open?.(this.#results[index]!, { signal: controller.signal })
-      if (text === undefined) continue
-      this.#fetches.set(index, { controller, text: text.catch((error: unknown) => `Error: ${(error as Error).message}`) })
+      if (this.#options.open === undefined) continue
+      // Asynchronous, whatever it is: what it throws at once is said of its page, too.
+      const text = (async () => await this.#options.open!(this.#results[index]!, { signal: controller.signal }))()
+      this.#fetches.set(index, { controller, text: text.catch((error: unknown) => `Error: ${messageOf(error)}`) })
     }
   }
 

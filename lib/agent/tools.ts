@@ -128,7 +128,7 @@ export function defineTool<Parameters extends z.ZodObject, Value>(options: ToolO
 
 function renderValue(value: unknown): string {
   if (typeof value === 'string') return value
-  return value === undefined ? 'done' : JSON.stringify(value)
+  return value === undefined ? 'done' : (JSON.stringify(value) ?? `a ${typeof value}`)
 }
 
 function resultList(value: unknown): readonly SearchResult[] | undefined {
@@ -151,7 +151,7 @@ export async function runCall(call: ParsedCall, tools: ReadonlyMap<string, Tool>
   if (isMalformed(call)) return failed('', `${call.error}. Write [{"name": "<tool>", "arguments": {...}}]`)
   const tool = tools.get(call.name)
   if (tool === undefined) return failed(call.name, `there is no tool "${call.name}": expected one of ${[...tools.keys()].join(', ')}`)
-  const checked = tool.check(call.arguments)
+  const checked = checkedBy(tool, call.arguments)
   if ('problem' in checked) return failed(tool.name, `arguments of ${tool.name}: ${checked.problem}`)
   for (let attempt = 0; ; ++attempt) {
     try {
@@ -159,10 +159,24 @@ export async function runCall(call: ParsedCall, tools: ReadonlyMap<string, Tool>
       return { ok: true, tool, value, milliseconds: performance.now() - started }
     } catch (error) {
       const last = attempt >= tool.retries || context.signal.aborted
-      if (last) return failed(tool.name, error instanceof Error ? error.message : String(error))
+      if (last) return failed(tool.name, messageOf(error))
       await pause(200 * 2 ** attempt, context.signal)
     }
   }
+}
+
+/** A check that throws, as zod does of asynchronous refinements, refuses. */
+function checkedBy(tool: Tool, args: unknown): ReturnType<Tool['check']> {
+  try {
+    return tool.check(args)
+  } catch (error) {
+    return { problem: messageOf(error) }
+  }
+}
+
+/** What whoever wrote a tool has thrown may be anything. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** Runs `work` until it ends, the tool's time is over, or the signal is aborted. No timer or listener stays. */
@@ -181,7 +195,9 @@ async function within<T>(tool: Tool, work: (signal: AbortSignal) => Promise<T>, 
       ignore()
     }
     if (outer.aborted) return end(outer.reason)
-    work(controller.signal).then(resolve, reject).finally(settle)
+    // Asynchronous, so that what throws at once leaves no timer either.
+    const done = (async () => await work(controller.signal))()
+    done.then(resolve, reject).finally(settle)
   })
 }
 

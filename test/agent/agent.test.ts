@@ -107,9 +107,14 @@ describe('the loop', () => {
         name: 'flaky', description: 'x', parameters: z.object({}), retries: 1,
         run: () => (++tries < 2 ? Promise.reject(new Error('later')) : 'at last'),
       }),
+      defineTool({ name: 'picky', description: 'x', parameters: z.object({ text: z.string().refine(async () => await Promise.resolve(false)) }), run: () => 'never' }),
+      defineTool({ name: 'big', description: 'x', parameters: z.object({}), final: true, run: () => ({ count: 1n }) }),
+      defineTool({ name: 'blank', description: 'x', parameters: z.object({}), render: () => undefined as never, run: () => 1 }),
+      defineTool({ name: 'odd', description: 'x', parameters: z.object({}), run: () => Symbol('odd') }),
     ]
     const script = [
-      call(['echo', { words: 1 }]), call(['nothing', {}]), '[unused11]{{{[unused12]', call(['fails', {}]), call(['hangs', {}]), call(['flaky', {}]), 'done',
+      call(['echo', { words: 1 }]), call(['nothing', {}]), '[unused11]{{{[unused12]', call(['fails', {}]), call(['hangs', {}]), call(['flaky', {}]),
+      call(['picky', { text: 'x' }]), call(['big', {}]), call(['blank', {}]), call(['odd', {}]), 'done',
     ]
     const { agent } = small(script, { tools })
     const list = await events(agent.run('go'))
@@ -117,7 +122,11 @@ describe('the loop', () => {
     expect(texts[0]).toMatch(/^Error: arguments of echo: text: /)
     expect(texts[1]).toMatch(/^Error: there is no tool "nothing": expected one of echo, fails/)
     expect(texts[2]).toMatch(/^Error: the tool call/)
-    expect(texts.slice(3)).toEqual(['Error: no luck', 'Error: hangs took more than 0.02 s', 'at last'])
+    expect(texts.slice(3, 6)).toEqual(['Error: no luck', 'Error: hangs took more than 0.02 s', 'at last'])
+    expect(texts[6]).toMatch(/^Error: arguments of picky: /)
+    expect(texts[7]).toMatch(/^Error: the result of big cannot be shown: .*BigInt/)
+    expect(texts[8]).toBe('Error: the result of blank cannot be shown: render: expected a string, got undefined')
+    expect(texts[9]).toBe('a symbol')
     expect(only(list, 'answer')).toHaveLength(1)
   })
 })

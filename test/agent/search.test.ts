@@ -35,3 +35,13 @@ test('a scorer that throws at once is as one that fails later', async () => {
   expect(await ask(tool, new AbortController().signal)).toHaveLength(3)
   expect(opened).toHaveLength(2)
 })
+
+test('a page whose fetch throws at once, or is no promise, is as others are', async () => {
+  const open = (({ url = '' }) => {
+    if (url === 'a') throw 'no such host'
+    return `text of ${url}`
+  }) as unknown as SearchToolOptions['open']
+  const { tool } = toolOf({ open: open!, search: () => results.slice(0, 2) })
+  const found = (await ask(tool, new AbortController().signal)) as { url: string; text: string }[]
+  expect(Object.fromEntries(found.map(({ url, text }) => [url, text]))).toEqual({ a: 'Error: no such host', b: 'text of b' })
+})
