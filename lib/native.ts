@@ -197,6 +197,7 @@ export interface NpuReport {
 }
 
 export interface NativeEngineInfo {
+  /** Of the model, from its config.json. */
   config: ModelInfo
   /** 'cpu', 'npu:0' ... */
   device: string
@@ -206,15 +207,25 @@ export interface NativeEngineInfo {
   isa: string
   /** Ranks; bytes below are of all of them. */
   tensorParallel: number
+  /** CPU threads of all ranks. */
   threads: number
+  /** KV blocks of the pool. */
   blocks: number
+  /** KV blocks of the host tier. */
   hostBlocks: number
+  /** Tokens in a KV block. */
   blockSize: number
+  /** Tokens a request may have, prompt and output together. */
   maxContext: number
+  /** Tokens computed in one step at most. */
   maxBatchTokens: number
+  /** Sequences in one step at most. */
   maxSequences: number
+  /** Bytes of the weights. */
   weightBytes: number
+  /** Bytes of the KV pool. */
   kvBytes: number
+  /** Bytes of what a step computes in. */
   workspaceBytes: number
 }
 

@@ -61,7 +61,7 @@ export interface EngineOptions {
    * for token; only its speed changes. `'auto'` drafts as far as it is expected to pay, which may be not at all. Default: `'auto'`.
    */
   speculation?: 'auto' | 'off' | EngineSpeculationOptions | undefined
-  /** Requests that may wait; more are refused with `ERR_BUSY`. Default: 1024. */
+  /** Requests that may be there beside the `maxSequences` that run; more are refused with `ERR_BUSY`. Default: 1024. */
   maxQueue?: number | undefined
   /** Who runs next: a scheduler by name, or your own. Default: `'agent-sched'`. */
   scheduler?: SchedulerName | Scheduler | undefined

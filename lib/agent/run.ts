@@ -35,8 +35,11 @@ export interface RunOptions {
 export interface AgentResult {
   /** Undefined when the run ended without one. */
   readonly answer: string | undefined
+  /** Why it ended. */
   readonly end: EndReason
+  /** All that was said. */
   readonly transcript: Transcript
+  /** The run as plain data, to go on from by `agent.resume`. */
   readonly record: RunRecord
 }
 

@@ -64,12 +64,17 @@ export interface ToolOptions<Parameters extends z.ZodObject, Value> {
 
 /** A tool as the runtime sees it. */
 export interface Tool {
+  /** What the model calls it. */
   readonly name: string
+  /** What it is for, for the model. */
   readonly description: string
   /** JSON schema of the arguments. */
   readonly schema: Readonly<Record<string, unknown>>
+  /** Seconds after which a call is given up. */
   readonly timeout: number
+  /** Further attempts after a failure. */
   readonly retries: number
+  /** Whether calls of one turn run at the same time. */
   readonly parallel: boolean
   /** Nothing of its results is left out. */
   readonly verbatim: boolean

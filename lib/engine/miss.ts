@@ -13,14 +13,17 @@ export type MissCause = 'none' | 'never-seen' | 'evicted' | 'salt' | 'partial' |
 
 /** Where a prompt left the cache, and why. */
 export interface CacheMiss {
+  /** See `MissCause`. */
   cause: MissCause
   /** Of the prompt: the first token that was not found. The prompt's length when all was. */
   index: number
-  /** The token there, and its text; absent at the end. */
+  /** The token there; absent at the end. */
   token?: number
+  /** That token's text. */
   text?: string
   /** What the closest cached content has there instead; absent where it has nothing. */
   indexed?: number
+  /** That token's text. */
   indexedText?: string
 }
 

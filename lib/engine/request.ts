@@ -15,6 +15,7 @@ export type FinishReason = 'stop' | 'length' | 'abort'
 
 /** Tokens. */
 export interface Usage {
+  /** Of the prompt, found or computed. */
   promptTokens: number
   /** Of the prompt: tokens whose KV was found in the cache. */
   cachedTokens: number
@@ -40,8 +41,11 @@ export interface GenerationResponse {
   text: string
   /** Without the token that ended it; those of a stop text are here. */
   tokens: number[]
+  /** Why it ended. */
   finishReason: FinishReason
+  /** Its tokens. */
   usage: Usage
+  /** Its milliseconds. */
   timings: Timings
   /** What drafts did for it; the output is the same without them. */
   speculation: SpeculationUsage

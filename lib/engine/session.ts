@@ -30,9 +30,11 @@ import { TokenList } from './tokens.js'
 export interface SessionStats {
   /** Tokens known. */
   tokens: number
-  /** Over all its requests: prompt tokens found in the cache, and those that had to be computed. */
+  /** Prompt tokens found in the cache, over all its requests. */
   cachedTokens: number
+  /** Prompt tokens that had to be computed, over all its requests. */
   computedTokens: number
+  /** Requests so far, prefills included. */
   requests: number
 }
 
@@ -40,6 +42,7 @@ export interface SessionStats {
 export interface PrefillResult {
   /** Tokens whose KV was there already. */
   cachedTokens: number
+  /** Tokens that were computed. */
   computedTokens: number
 }
 
@@ -72,11 +75,17 @@ interface Origin {
  * extends what is cached. Calls take effect in the order they are made; what needs the tokens waits for the appends before it.
  */
 export class Session implements Disposable {
+  /** Of this engine's sessions; snapshots and messages have it. */
   readonly id: number
+  /** See `SessionOptions.tenant`. */
   readonly tenant: string
+  /** See `SessionOptions.name`. */
   readonly name: string | undefined
+  /** See `SessionOptions.role`. */
   readonly role: string | undefined
+  /** See `SessionOptions.run`. */
   readonly run: string | undefined
+  /** See `SessionOptions.priority`. */
   readonly priority: number
   readonly #host: SessionHost
   readonly #options: SessionOptions

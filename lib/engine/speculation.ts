@@ -11,8 +11,9 @@ export type DraftSource = (typeof contract.draftSources)[number]
 
 /** What drafts did for a request, or for all of them. */
 export interface SpeculationUsage {
-  /** Draft tokens that were verified, and those of them that the model itself would have said. */
+  /** Draft tokens that were verified. */
   drafted: number
+  /** Those of them that the model itself would have said. */
   accepted: number
   /** Of the sources that drafted at all. */
   bySource: Partial<Record<DraftSource, { drafted: number; accepted: number }>>
@@ -26,6 +27,7 @@ export interface SpeculationUsage {
 
 /** What drafts did since the engine was opened, and what they are made of. */
 export interface SpeculationStats extends SpeculationUsage {
+  /** What there is to draft from. */
   memory: {
     /** Requests that draft now; sessions and roles with a text. */
     open: number

@@ -5,8 +5,9 @@ import type { SpeculationStats } from './speculation.js'
 
 /** Figures of an engine: see `engine.stats()`. */
 export interface EngineStats {
-  /** Requests that hold KV, and those that wait for their start. */
+  /** Requests that hold KV. */
   running: number
+  /** Requests that wait for their start. */
   waiting: number
   /** Open sessions. */
   sessions: number
@@ -47,6 +48,7 @@ export interface EngineStats {
   }
   /** Since the engine was opened; `memory` is as it is now. */
   speculation: SpeculationStats
+  /** The scheduler, and what it is judged by. */
   sched: {
     /** Its name. */
     scheduler: string
@@ -63,13 +65,17 @@ export interface EngineStats {
 
 /** Milliseconds. */
 export interface TimeSummary {
+  /** The mean. */
   mean: number
+  /** The median. */
   p50: number
+  /** 99 in a hundred were no longer than this. */
   p99: number
 }
 
 /** Forward progress, not liveness. */
 export interface EngineHealth {
+  /** False for good once the device has failed, or a result could not be handled. */
   healthy: boolean
   /** Why not. */
   reason: string | undefined

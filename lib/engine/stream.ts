@@ -2,7 +2,9 @@ import type { GenerationResponse } from './request.js'
 
 /** What became known since the last delta. Deltas that are not fetched in time are joined, so a slow reader costs nothing. */
 export interface Delta {
+  /** Text, whole characters. */
   text: string
+  /** Ids; text may come later than they do. */
   tokens: number[]
   /** With `sampling.logprobs`: one for each token. */
   logprobs?: TokenLogprob[]
@@ -10,7 +12,9 @@ export interface Delta {
 
 /** A token that was chosen, and how likely the model itself found it: natural logarithms, before sampling options. */
 export interface TokenLogprob {
+  /** The id that was chosen. */
   token: number
+  /** The logarithm of its probability. */
   logprob: number
   /** The n highest, best first. */
   top: { token: number; logprob: number }[]

@@ -8,6 +8,7 @@
  * remembers values of it, not the object.
  */
 export interface RequestView {
+  /** To name it by in a plan. */
   readonly id: number
   /** The session it belongs to; undefined: a request of its own. */
   readonly session: number | undefined
@@ -15,6 +16,7 @@ export interface RequestView {
   readonly tenant: string
   /** Higher goes first. */
   readonly priority: number
+  /** Tokens of its prompt. */
   readonly promptTokens: number
   /** Prompt and output tokens so far. */
   readonly known: number
@@ -38,9 +40,11 @@ export interface RequestView {
 export interface ProbeView {
   /** Prompt tokens found in the cache, on the device or the host tier. */
   readonly hitTokens: number
-  /** Of the hit: blocks running sequences hold, blocks that could be evicted, blocks on the host tier. */
+  /** Of the hit: blocks that running sequences hold. */
   readonly pinned: number
+  /** Of the hit: blocks that could be evicted. */
   readonly evictable: number
+  /** Of the hit: blocks on the host tier. */
   readonly host: number
   /** New blocks its prompt needs on the device, those to come from the host tier included. */
   readonly need: number
@@ -50,20 +54,29 @@ export interface ProbeView {
 
 /** The KV pool, in blocks. */
 export interface PoolView {
+  /** All of them. */
   readonly total: number
+  /** In no use. */
   readonly free: number
   /** Held by nobody, still in the index. */
   readonly cached: number
+  /** Held by running requests. */
   readonly used: number
+  /** Of the host tier. */
   readonly hostTotal: number
+  /** Of the host tier, in no use. */
   readonly hostFree: number
 }
 
 /** Unions over all waiting requests, in blocks as in `ProbeView`: one that two of them share counts once. `fresh`: what nobody has computed. */
 export interface DemandView {
+  /** Found, and held by running sequences. */
   readonly pinned: number
+  /** Found, and held by nobody. */
   readonly evictable: number
+  /** Found on the host tier. */
   readonly host: number
+  /** What nobody has computed. */
   readonly fresh: number
 }
 
@@ -71,6 +84,7 @@ export interface DemandView {
 export interface PlanLimits {
   /** Rows (tokens) of a step. */
   readonly maxBatchTokens: number
+  /** Sequences of a step. */
   readonly maxSequences: number
   /** Tokens in a block. */
   readonly blockSize: number
@@ -78,12 +92,15 @@ export interface PlanLimits {
 
 /** A session that is open, whether or not a request of it is live. */
 export interface SessionView {
+  /** To name it by in a plan. */
   readonly id: number
+  /** Of all its requests. */
   readonly tenant: string
   /** Sessions of one run belong together: a run is done when the last of them is. */
   readonly run?: string | undefined
   /** Tokens whose KV it would find again. */
   readonly tokens: number
+  /** What its owner says it is doing. */
   readonly activity: SessionActivity
   /** When it began to do that; what is appended meanwhile does not move it. */
   readonly since: number
@@ -99,14 +116,19 @@ export type SessionActivity =
 
 /** What a scheduler sees. */
 export interface Snapshot {
+  /** Seconds on the engine's clock. */
   readonly now: number
   /** Snapshots before this one, those whose plan did nothing included, and steps that were repeated without one (`Plan.ahead`). */
   readonly step: number
   /** In order of arrival. */
   readonly requests: readonly RequestView[]
+  /** Open ones, in order of creation. */
   readonly sessions: readonly SessionView[]
+  /** As of the last step. */
   readonly pool: PoolView
+  /** Of all that wait, as of the last step; zeros unless the scheduler `wants` it. */
   readonly demand: DemandView
+  /** What a plan must keep. */
   readonly limits: PlanLimits
   /** Prompt tokens computed since the engine was opened. */
   readonly prefilled: number
@@ -116,6 +138,7 @@ export interface Snapshot {
 
 /** A request's part of a step. */
 export interface PlannedRow {
+  /** Of a request in the snapshot. */
   readonly id: number
   /** Tokens to compute, at most known - computed. */
   readonly tokens: number
@@ -123,10 +146,11 @@ export interface PlannedRow {
 
 /** Blocks of higher classes are evicted after all blocks of lower ones; within a class expired ones first, then the least recently used. */
 export interface Retention {
+  /** An open session. */
   readonly session: number
-  /** 0: none .. 3. */
+  /** Blocks of higher classes are evicted after all blocks of lower ones, 0 to 3; 0: none. */
   readonly retentionClass: number
-  /** Infinity: never. */
+  /** Seconds on the engine's clock; `Infinity`: never. */
   readonly expiresAt: number
 }
 
@@ -136,6 +160,7 @@ export interface Plan {
   readonly rows: readonly PlannedRow[]
   /** Running requests that give their blocks back and start over later. */
   readonly preempt: readonly number[]
+  /** What changes of whose KV stays; sessions whose owner has chosen by `session.retain` keep that. */
   readonly retain: readonly Retention[]
   /** Sessions whose KV should come back from the host tier now, as far as free blocks go, because they are about to return. */
   readonly prefetch?: readonly number[]
@@ -157,6 +182,7 @@ export interface Plan {
  * the same plans.
  */
 export interface Scheduler {
+  /** For `engine.stats()`, messages and errors. */
   readonly name: string
   /** Which lookups it wants before each plan: per waiting request, and the unions. They cost microseconds each on the engine's thread. */
   readonly wants?: { readonly probes?: boolean; readonly demand?: boolean }

@@ -47,6 +47,13 @@ const exported = new Set(['index.d.ts', 'agent/index.d.ts'].flatMap((file) => re
 const others = new Set(['AgentModels', 'AgentPrompts', 'Limits', 'Message', 'StuckSensor'])
 const ofOptions = [...interfaces.keys()].filter((name) => exported.has(name) && (name.endsWith('Options') || others.has(name)))
 
+/** What comes back, and what schedulers see and say. */
+const results = [
+  'AgentResult', 'CacheMiss', 'Delta', 'DemandView', 'EngineHealth', 'EngineStats', 'GenerationResponse', 'Plan', 'PlanLimits', 'PoolView', 'PrefillResult',
+  'PlannedRow', 'ProbeView', 'RequestView', 'Retention', 'Scheduler', 'SessionStats', 'SessionView', 'Snapshot', 'SpeculationStats', 'SpeculationUsage', 'TimeSummary', 'Timings',
+  'TokenLogprob', 'Tool', 'Usage',
+]
+
 /** One of them is needed, or what is missing says so itself. */
 const oneOfSeveral = new Set(['messages', 'prompt', 'tokens', 'small', 'large'])
 
@@ -61,6 +68,10 @@ test.each(ofOptions)('%s: every member is documented, and what it is when left o
     expect(text, `${name}.${member}`).not.toBe('')
     if (optional && !oneOfSeveral.has(member)) expect(text, `${name}.${member}`).toMatch(/Default: ./)
   }
+})
+
+test.each(results)('%s: every member is documented', (name) => {
+  for (const [member, { text }] of interfaces.get(name)!) expect(text, `${name}.${member}`).not.toBe('')
 })
 
 type JsonSchema = { readonly properties: Record<string, Property>; readonly anyOf?: readonly JsonSchema[] }
