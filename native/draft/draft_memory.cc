@@ -263,7 +263,7 @@ void DraftMemory::refresh(Set& set) {
     for (auto at = its.run->texts.rbegin();
          at != its.run->texts.rend() && its.siblings < state_->options.siblings; ++at) {
       std::shared_ptr<TextSource> text = at->lock();
-      if (text && set.sources.attach(SourceKind::kSibling, std::move(text), 1) >= 0) ++its.siblings;
+      if (text && set.sources.attach(SourceKind::kSibling, std::move(text), 1)) ++its.siblings;
     }
   }
   if (its.retrieval && its.retrieval->ready.load(std::memory_order_acquire) != its.taken) {

@@ -4,8 +4,8 @@
 //   drafter.propose(sources, limit, draft)          for each decoding sequence whose sources are due()
 //   drafter.admit(drafts, load, lengths)            once: verify the first lengths[i] tokens of drafts[i]
 //   ... forward, verify ...
-//   drafter.commit(sources, emitted)                for each sequence that emitted, whether it had a draft or
-//   not drafter.count(draft, lengths[i], accepted)      for each draft with lengths[i] > 0
+//   drafter.commit(sources, emitted)                for each sequence that emitted, with a draft or without
+//   drafter.count(draft, lengths[i], accepted)      for each draft with lengths[i] > 0
 //   drafter.finish_step(load, step)
 //
 // Verification makes every draft lossless, so nothing here can change what is generated, only how fast.

@@ -89,23 +89,13 @@ void SourceSet::remember(std::span<const int32_t> tokens) {
   recent_.insert(recent_.end(), tokens.begin(), tokens.end());
 }
 
-int SourceSet::attach(SourceKind kind, std::shared_ptr<const TextSource> source, double similarity) {
-  if (others_.size() == kMaxSources || has(source.get())) return -1;
+bool SourceSet::attach(SourceKind kind, std::shared_ptr<const TextSource> source, double similarity) {
+  const auto is_it = [&](const Other& other) { return other.source == source; };
+  if (others_.size() == kMaxSources || source == own_ || std::any_of(others_.begin(), others_.end(), is_it))
+    return false;
   proposals_.clear();
-  others_.push_back(
-      {next_id_, kind, std::move(source), Cursor(), 0, 0, 0, 0, std::clamp(similarity, 0.0, 1.0)});
-  return next_id_++;
-}
-
-void SourceSet::detach(int id) {
-  proposals_.clear();
-  std::erase_if(others_, [&](const Other& other) { return other.id == id; });
-}
-
-bool SourceSet::has(const TextSource* source) const {
-  return source == own_.get() || std::any_of(others_.begin(), others_.end(), [&](const Other& other) {
-           return other.source.get() == source;
-         });
+  others_.push_back({kind, std::move(source), Cursor(), 0, 0, 0, 0, std::clamp(similarity, 0.0, 1.0)});
+  return true;
 }
 
 std::span<const Proposal> SourceSet::look(int limit, uint32_t min_match) {

@@ -54,11 +54,9 @@ class SourceSet {
   // Its own text takes all that was emitted, due or not.
   void flush();
 
-  // `similarity` in [0, 1]: how far to trust the source before it has been seen to be right or wrong. Returns
-  // an id for detach; -1: the set is full, or has the source already.
-  int attach(SourceKind kind, std::shared_ptr<const TextSource> source, double similarity);
-  void detach(int id);  // unknown ids are ignored
-  bool has(const TextSource* source) const;
+  // `similarity` in [0, 1]: how far to trust the source before it has been seen to be right or wrong. False:
+  // the set is full, or has the source already.
+  bool attach(SourceKind kind, std::shared_ptr<const TextSource> source, double similarity);
   int size() const { return static_cast<int>(others_.size()) + 1; }
   const std::shared_ptr<TextSource>& own() const { return own_; }
 
@@ -92,7 +90,6 @@ class SourceSet {
 
  private:
   struct Other {
-    int id;
     SourceKind kind;
     std::shared_ptr<const TextSource> source;
     Cursor cursor;
@@ -125,7 +122,6 @@ class SourceSet {
   std::vector<int32_t> recent_;  // the sequence's last tokens, at least kWarm if it has so many
   uint64_t total_ = 0;           // tokens of the sequence; recent_ ends here
   std::vector<Other> others_;
-  int next_id_ = 0;
   Pending pending_;
 };
 

@@ -1,12 +1,11 @@
 #pragma once
 // The file of one tenant's stored sessions. Little endian:
 //
-//   header, 64 bytes  magic "AGINFSAM", u32 version, u32 reserved 0, u64 fingerprint, u64 tenant hash, u64
-//   payload bytes,
-//                     u64 sessions, u64 reserved 0, u32 CRC-32C of the payload, u32 CRC-32C of the 60 bytes
-//                     before
-//   payload           per session: u32 id bytes, u32 query bytes, u32 vector floats, u32 tokens, then those
-//   four
+//   header, 64 bytes  magic "AGINFSAM", u32 version, u32 reserved 0, u64 fingerprint, u64 tenant hash,
+//                     u64 payload bytes, u64 sessions, u64 reserved 0, u32 CRC-32C of the payload,
+//                     u32 CRC-32C of the 60 bytes before
+//   payload           per session: u32 id bytes, u32 query bytes, u32 vector floats, u32 tokens,
+//                     then those four
 //
 // Nothing in a file is trusted: any change to a byte, a cut or an addition is refused, and so is a file whose
 // checksums are right but whose content breaks a rule.

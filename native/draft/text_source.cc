@@ -13,11 +13,6 @@ void TextSource::append(std::span<const int32_t> tokens) {
   enqueue(tokens);
 }
 
-void TextSource::begin_document() {
-  sequence_.clear();
-  enqueue(std::array{kFresh});
-}
-
 void TextSource::append_documents(std::span<const int32_t> tokens) {
   enqueue(std::array{kPart});
   enqueue(tokens);

@@ -36,7 +36,6 @@ class TextSource : public std::enable_shared_from_this<TextSource> {
   // SuffixAutomaton::kMaxText. Short appends are done at once; long ones, and all that come while one is
   // under way, are left to the builder, in order.
   void append(std::span<const int32_t> tokens);
-  void begin_document();
   // The text of the owner's sequence is now `tokens`: appends what is new when `tokens` extends what sync()
   // and append() gave the current document, else begins a document with the part behind the common prefix
   // (and kOverlap tokens before it, so that matches reach across). O(tokens) comparisons; appends as append()
@@ -49,8 +48,8 @@ class TextSource : public std::enable_shared_from_this<TextSource> {
   void settle();
   // The owner's sequence so far (sync and append).
   const std::vector<int32_t>& sequence() const { return sequence_; }
-  // All tokens ever appended, and a few marks; any thread.
   bool failed() const;  // any thread; as read()
+  // All tokens ever appended, and a few marks; any thread.
   size_t appended() const { return appended_.load(std::memory_order_relaxed); }
 
   // The readers' side: any thread. Falsy while the writer is at work.
