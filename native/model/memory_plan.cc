@@ -9,7 +9,7 @@
 namespace agentinfer {
 namespace {
 
-constexpr int64_t kPanelColumns = 64;
+constexpr int64_t kPanelColumns = 32;  // to which the CPU backend pads outputs
 
 size_t matrix_bytes(int64_t outputs, int64_t inputs, bool int8) {
   const auto padded = static_cast<size_t>((outputs + kPanelColumns - 1) / kPanelColumns * kPanelColumns);

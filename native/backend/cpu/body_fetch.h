@@ -10,19 +10,39 @@
 constexpr int64_t kFetchBlock = 8192;
 constexpr int64_t kLineBytes = 64;
 
-// Line `index` of a block in the order of fetching.
-[[gnu::always_inline]] inline void fetch_line(const void* block, int64_t index) {
-  __builtin_prefetch(static_cast<const char*>(block) + (index & 1) * (kFetchBlock / 2) +
-                     (index >> 1) * kLineBytes);
-}
+// The lines of a block, from an even one on, in the order of fetching.
+class FetchLines {
+ public:
+  FetchLines(const void* block, int64_t index)
+      : at_(static_cast<const char*>(block) + (index >> 1) * kLineBytes), other_(at_ + kFetchBlock / 2) {}
+  [[gnu::always_inline]] inline void next() {
+    __builtin_prefetch(at_);
+    const char* after = at_ + kLineBytes;
+    at_ = other_;
+    other_ = after;
+  }
 
-// Called for every kStep bytes at `offset` that are read from `base` on, fetches as much of the next block.
+ private:
+  const char *at_, *other_;
+};
+
+// While memory is read from `base` on, kStep bytes after the other, fetches as much of the next block each
+// time.
 template <int64_t kStep>
-[[gnu::always_inline]] inline void fetch_ahead(const void* base, int64_t offset) {
-  const int64_t inside = offset & (kFetchBlock - 1);
-  if (kStep < kLineBytes && inside % kLineBytes != 0) return;
-  const char* next = static_cast<const char*>(base) + (offset - inside + kFetchBlock);
-#pragma GCC unroll 8
-  for (int64_t line = 0; line < (kStep + kLineBytes - 1) / kLineBytes; ++line)
-    fetch_line(next, inside / kLineBytes + line);
-}
+class FetchAhead {
+ public:
+  explicit FetchAhead(const void* base)
+      : base_(static_cast<const char*>(base)), lines_(base_ + kFetchBlock, 0) {}
+  [[gnu::always_inline]] inline void step() {
+    static_assert(kStep % kLineBytes == 0 && kFetchBlock % kStep == 0);
+    if ((offset_ & (kFetchBlock - 1)) == 0) lines_ = FetchLines(base_ + offset_ + kFetchBlock, 0);
+    offset_ += kStep;
+#pragma GCC unroll 4
+    for (int64_t line = 0; line < kStep; line += kLineBytes) lines_.next();
+  }
+
+ private:
+  const char* base_;
+  int64_t offset_ = 0;
+  FetchLines lines_;
+};

@@ -25,25 +25,44 @@ struct Int8Part {
   int64_t panel, k_begin, k_count;
 };
 
-// A lone pass over the columns fetches ahead of itself. Several share what follows this part: each fetches as
-// many of the four lines of a step as its share is.
+// What is fetched beside a step of k. A lone pass over the columns fetches ahead of itself. Several share
+// what follows this part: each fetches as many of the lines of a step as its share is, and those beyond a
+// line each none.
 template <int V, bool kStream>
-[[gnu::always_inline]] inline void int8_fetch(const MatmulInt8& m, const Int8Part& part, int column,
-                                              int64_t k) {
-  constexpr int64_t kStep = kPanelColumns * 4;
-  constexpr int kPasses = kVecsPerPanel / V, kLines = kPasses < 4 ? 4 / kPasses : 1;
-  const int8_t* panel = m.w + part.panel * m.k4 * kStep;
-  if (kPasses == 1) return fetch_ahead<kStep>(panel, (part.k_begin + k) * kStep);
-  const int8_t* next = panel + (part.k_begin + part.k_count) * kStep;
-  const int64_t index = (column / (V * kLanes) * part.k_count + k) * kLines;
-#pragma GCC unroll 4
-  for (int line = 0; line < kLines; ++line) {
-    if (kStream)
-      fetch_line(next, index + line);
-    else
-      __builtin_prefetch(next + (index + line) * kLineBytes, 0, 2);
+class Int8Fetch {
+ public:
+  static constexpr int64_t kStep = kPanelColumns * 4;
+  static constexpr int kPasses = kVecsPerPanel / V, kStepLines = kStep / kLineBytes;
+
+  Int8Fetch(const MatmulInt8& m, const Int8Part& part, int column)
+      : Int8Fetch(m.w + (part.panel * m.k4 + part.k_begin) * kStep, part.k_count,
+                  column / (V * kLanes) * part.k_count * kLines) {}
+
+  [[gnu::always_inline]] inline void step() {
+    if (kPasses == 1) return ahead_.step();
+#pragma GCC unroll 2
+    for (int line = 0; line < kLines; ++line) {
+      if (kStream)
+        lines_.next();
+      else
+        __builtin_prefetch(next_ + line * kLineBytes, 0, 2);
+    }
+    next_ += kLines * kLineBytes;
   }
-}
+
+ private:
+  static constexpr int kLines = kPasses < kStepLines ? kStepLines / kPasses : 1;
+
+  // `begin`: of the part; `line`: the first of this pass behind it.
+  Int8Fetch(const int8_t* begin, int64_t k_count, int64_t line)
+      : ahead_(begin),
+        lines_(begin + k_count * kStep, line),
+        next_(begin + k_count * kStep + line * kLineBytes) {}
+
+  FetchAhead<kStep> ahead_;
+  FetchLines lines_;
+  const int8_t* next_;
+};
 
 // What a panel needs at its end and the next one at its start: read from memory there, they would hold up the
 // products behind them.
@@ -80,8 +99,7 @@ template <int R, int V, bool kFetch, bool kStream>
   const int8_t* x = m.x + row * m.x_stride + part.k_begin * 4;
   const int64_t stride = m.x_stride;
   const int8_t* w = m.w + ((part.panel * m.k4 + part.k_begin) * kPanelColumns + column) * 4;
-  for (int64_t k = 0; k < part.k_count; ++k, x += 4, w += kPanelColumns * 4) {
-    if (kFetch) int8_fetch<V, kStream>(m, part, column, k);
+  const auto step = [&]() __attribute__((always_inline)) {
     WeightVec weights[V];
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) weights[v] = load_weights(w + v * kLanes * 4);
@@ -91,7 +109,18 @@ template <int R, int V, bool kFetch, bool kStream>
 #pragma GCC unroll 16
       for (int v = 0; v < V; ++v) sum[r][v] = dot(sum[r][v], weights[v], acts);
     }
+    x += 4;
+    w += kPanelColumns * 4;
+  };
+  // Two steps at a time: beside the products of few rows, counting and addresses are a fifth of the work.
+  Int8Fetch<V, kStream> fetch(m, part, column);
+  for (int64_t k = 1; k < part.k_count; k += 2) {
+    if (kFetch) fetch.step();
+    step();
+    if (kFetch) fetch.step();
+    step();
   }
+  if (part.k_count % 2 != 0) step();
 
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -111,7 +140,7 @@ void int8_rows(const MatmulInt8& m, const Int8Part& part, int row, int rows, Acc
   }
   constexpr int kVecs = int8_vecs_for(R);
   for (int column = 0; column < kPanelColumns; column += kVecs * kLanes) {
-    if (row == 0 && column < 4 * kVecs * kLanes)
+    if (row == 0 && column < Int8Fetch<kVecs, kStream>::kStepLines * kVecs * kLanes)
       int8_tile<R, kVecs, true, kStream>(m, part, row, column, sums);
     else
       int8_tile<R, kVecs, false, kStream>(m, part, row, column, sums);
@@ -150,8 +179,9 @@ void int8_tiles(const MatmulInt8& m) {
 
 void matmul_int8(const MatmulInt8& m) {
   // One tile of rows that needs several passes over the columns: memory is the limit, and reading from the
-  // second cache would compete with it, so the passes go over parts of k that stay in the first.
-  if (m.rows <= kInt8TileRows && kVecsPerPanel * m.rows > kInt8WideSums)
+  // second cache would compete with it, so the passes go over parts of k that stay in the first. With vectors
+  // of half a panel there is no such tile.
+  if (m.rows <= kInt8TileRows && int8_vecs_for(m.rows) < kVecsPerPanel)
     int8_stream(m);
   else
     int8_tiles(m);

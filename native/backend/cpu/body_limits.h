@@ -21,8 +21,9 @@ float read_loop(const void* data, int64_t bytes) {
   const char* p = static_cast<const char*>(data);
   VecI x[4] = {broadcast_i(0), broadcast_i(0), broadcast_i(0), broadcast_i(0)};
   constexpr int64_t kStep = 4 * sizeof(Vec);
+  FetchAhead<kStep> ahead(p);
   for (int64_t i = 0; i < bytes; i += kStep) {
-    fetch_ahead<kStep>(p, i);
+    ahead.step();
 #pragma GCC unroll 16
     for (int j = 0; j < 4; ++j) x[j] = max_i(x[j], load_i(p + i + j * static_cast<int64_t>(sizeof(Vec))));
   }

@@ -6,13 +6,12 @@
 // blocks and the choice of reading bf16 directly or through a converted copy change nothing in the result.
 
 constexpr int kPairsPerPanel = kPanelColumns / (2 * kLanes);
-constexpr int kPairsPerGroup = 16 / kLanes;     // a group is 32 columns: 16 dwords
 constexpr int kConvertRows = 3 * kMaxTileRows;  // from here on a converted copy of the block pays
 constexpr int64_t kStreamBlock = kFetchBlock / (kPanelColumns * 2);  // rows of k
 
 // First column of pair i; its low halves are kLanes columns from here, its high halves from here + 16.
 constexpr int column_of(int pair) {
-  return pair / kPairsPerGroup * 32 + pair % kPairsPerGroup * kLanes;
+  return pair * kLanes;
 }
 
 // The widest tile for R rows, as a power of two that divides the panel.
@@ -26,7 +25,7 @@ struct Bf16Weights {  // straight from the panel
   const uint32_t* data;
   template <int P>
   void load_step(int64_t k, int pair, Vec (&w)[2 * P]) const {
-    const uint32_t* row = data + k * 32 + pair * kLanes;
+    const uint32_t* row = data + k * (kPanelColumns / 2) + pair * kLanes;
 #pragma GCC unroll 16
     for (int i = 0; i < P; ++i) {
       const VecI pairs = load_i(row + i * kLanes);
@@ -34,18 +33,27 @@ struct Bf16Weights {  // straight from the panel
       w[2 * i + 1] = floats(and_i(pairs, broadcast_i(static_cast<int32_t>(0xffff0000u))));
     }
   }
-  // Steady reading in every pass over the columns: a lone pass fetches what it needs next itself; of several,
-  // the first two fetch half each of the next block of k, so that memory is busy in both. Blocks are small
-  // then: what is used lies in the first cache, since reading it from the second would compete with the
-  // fetching.
-  template <int P>
-  void prefetch(int64_t k, int64_t k_count, int pair) const {
-    const char* base = reinterpret_cast<const char*>(data);
-    if (P == kPairsPerPanel)
-      fetch_ahead<kPanelColumns * 2>(base, k * kPanelColumns * 2);
-    else
-      fetch_line(base + k_count * kPanelColumns * 2, pair / P * k_count + k);
+};
+
+// What is fetched beside steps of k: one line for each, the size of its weights. A lone pass over the columns
+// fetches what it needs next itself. Of several, the first two fetch half each of the next block of k, so
+// that memory is busy in both. Blocks are small then: what is used lies in the first cache, since reading it
+// from the second would compete with the fetching.
+template <int P>
+class Bf16Fetch {
+ public:
+  Bf16Fetch(const Bf16Weights& weights, int64_t k_count, int pair)
+      : ahead_(weights.data), next_(weights.data + k_count * (kPanelColumns / 2), pair / P * (k_count / 2)) {}
+
+  [[gnu::always_inline]] inline void two_steps() {
+    if (P != kPairsPerPanel) return next_.next();
+    ahead_.step();
+    ahead_.step();
   }
+
+ private:
+  FetchAhead<kPanelColumns * 2> ahead_;
+  FetchLines next_;
 };
 
 struct ConvertedWeights {  // [tile of P pairs][k][2 * P vectors]
@@ -57,8 +65,6 @@ struct ConvertedWeights {  // [tile of P pairs][k][2 * P vectors]
 #pragma GCC unroll 16
     for (int i = 0; i < 2 * P; ++i) w[i] = load(row + i * kLanes);
   }
-  template <int P>
-  void prefetch(int64_t, int64_t, int) const {}
 };
 
 struct Tile {
@@ -83,8 +89,7 @@ void matmul_tile(const Tile& t, const W& weights, int pair) {
 
   const float* x = t.x;
   const int64_t stride = t.x_stride;
-  for (int64_t k = 0; k < t.k_count; ++k, ++x) {
-    if (kPrefetch) weights.template prefetch<P>(k, t.k_count, pair);
+  const auto step = [&](int64_t k) __attribute__((always_inline)) {
     Vec w[2 * P];
     weights.template load_step<P>(k, pair, w);
 #pragma GCC unroll 16
@@ -93,7 +98,19 @@ void matmul_tile(const Tile& t, const W& weights, int pair) {
 #pragma GCC unroll 16
       for (int j = 0; j < 2 * P; ++j) sum[r][j] = fma(a, w[j], sum[r][j]);
     }
+    ++x;
+  };
+  // Two steps at a time: beside the products of few rows, counting and addresses are a fifth of the work.
+  int64_t k = 0;
+  if constexpr (kPrefetch) {
+    Bf16Fetch<P> fetch(weights, t.k_count, pair);
+    for (; k + 1 < t.k_count; k += 2) {
+      fetch.two_steps();
+      step(k);
+      step(k + 1);
+    }
   }
+  for (; k < t.k_count; ++k) step(k);
 
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -109,10 +126,13 @@ template <int R, typename W, bool kConverted>
 void matmul_rows(const Tile& tile, const W& weights, bool prefetch) {
   constexpr int kPairs = kConverted ? pairs_for(kMaxTileRows) : pairs_for(R);
   for (int pair = 0; pair < kPairsPerPanel; pair += kPairs) {
-    if (prefetch && pair < 2 * kPairs)
-      matmul_tile<R, kPairs, true>(tile, weights, pair);
-    else
-      matmul_tile<R, kPairs, false>(tile, weights, pair);
+    if constexpr (!kConverted) {
+      if (prefetch && pair < 2 * kPairs) {
+        matmul_tile<R, kPairs, true>(tile, weights, pair);
+        continue;
+      }
+    }
+    matmul_tile<R, kPairs, false>(tile, weights, pair);
   }
 }
 
@@ -135,39 +155,67 @@ void convert_block(const uint32_t* panel, int64_t k_count, float* out) {
     }
 }
 
-// One block of k of one panel, for all rows, in row tiles of nearly equal size.
-void matmul_block(const MatmulBf16& m, int64_t panel, int64_t k_begin, int64_t k_count) {
-  const uint32_t* w = m.w + (panel * m.k + k_begin) * 32;
-  const bool convert = m.rows >= kConvertRows;
-  if (convert) convert_block(w, k_count, m.scratch);
+// One block of k of a panel, for a tile of rows.
+inline Tile tile_of(const MatmulBf16& m, int row, int64_t panel, int64_t k_begin, int64_t k_count) {
+  return {.x = m.x + row * m.x_stride + k_begin,
+          .x_stride = m.x_stride,
+          .k_count = k_count,
+          .y = m.y + row * m.y_stride + panel * kPanelColumns,
+          .y_stride = m.y_stride,
+          .bias = m.bias && k_begin + k_count == m.k ? m.bias + panel * kPanelColumns : nullptr,
+          .first = k_begin == 0};
+}
+
+inline const uint32_t* block_of(const MatmulBf16& m, int64_t panel, int64_t k_begin) {
+  return m.w + (panel * m.k + k_begin) * (kPanelColumns / 2);
+}
+
+// Calls body(first row, rows) for row tiles of nearly equal size.
+template <typename Body>
+inline void each_row_tile(const MatmulBf16& m, const Body& body) {
   const int tiles = (m.rows + kMaxTileRows - 1) / kMaxTileRows;
   for (int i = 0, row = 0; i < tiles; ++i) {
     const int rows = (m.rows - row) / (tiles - i);
-    const Tile tile{.x = m.x + row * m.x_stride + k_begin,
-                    .x_stride = m.x_stride,
-                    .k_count = k_count,
-                    .y = m.y + row * m.y_stride + panel * kPanelColumns,
-                    .y_stride = m.y_stride,
-                    .bias = m.bias && k_begin + k_count == m.k ? m.bias + panel * kPanelColumns : nullptr,
-                    .first = k_begin == 0};
-    if (convert)
-      matmul_rows_dispatch<ConvertedWeights, true>(rows, tile, ConvertedWeights{m.scratch, k_count}, false);
-    else
-      matmul_rows_dispatch<Bf16Weights, false>(rows, tile, Bf16Weights{w}, i == 0);
+    body(row, rows);
     row += rows;
   }
 }
 
-void matmul_bf16(const MatmulBf16& m) {
+// Few rows: the weights are the bulk of the traffic. They are streamed, panel by panel.
+void matmul_few(const MatmulBf16& m) {
   // A tile that is the whole panel wide needs no blocks: nothing is read twice.
-  const bool one_pass = m.rows <= kMaxTileRows && 2 * kPairsPerPanel * m.rows <= kWideAccumulators;
+  const bool one_pass = m.rows <= kMaxTileRows && pairs_for(m.rows) == kPairsPerPanel;
   const int64_t block = one_pass ? m.k : m.rows <= kMaxTileRows ? kStreamBlock : kKBlock;
-  if (m.rows < kConvertRows) {  // the weights are the bulk of the traffic: stream them panel by panel
-    for (int64_t panel = 0; panel < m.panels; ++panel)
-      for (int64_t k = 0; k < m.k; k += block) matmul_block(m, panel, k, m.k - k < block ? m.k - k : block);
-  } else {  // the rows are: keep a block of them in cache for all panels
-    for (int64_t k = 0; k < m.k; k += block)
-      for (int64_t panel = 0; panel < m.panels; ++panel)
-        matmul_block(m, panel, k, m.k - k < block ? m.k - k : block);
-  }
+  for (int64_t panel = 0; panel < m.panels; ++panel)
+    for (int64_t k = 0; k < m.k; k += block) {
+      const int64_t count = m.k - k < block ? m.k - k : block;
+      each_row_tile(m, [&](int row, int rows) {
+        matmul_rows_dispatch<Bf16Weights, false>(rows, tile_of(m, row, panel, k, count),
+                                                 Bf16Weights{block_of(m, panel, k)}, row == 0);
+      });
+    }
+}
+
+// Many rows are the bulk: a block of their columns is kept in cache for all panels, of which some share a
+// passage over it.
+void matmul_many(const MatmulBf16& m) {
+  for (int64_t k = 0; k < m.k; k += kKBlock)
+    for (int64_t panel = 0; panel < m.panels; panel += kConvertPanels) {
+      const int64_t count = m.k - k < kKBlock ? m.k - k : kKBlock;
+      const int64_t panels = m.panels - panel < kConvertPanels ? m.panels - panel : kConvertPanels;
+      const auto converted = [&](int64_t i) { return m.scratch + i * kKBlock * kPanelColumns; };
+      for (int64_t i = 0; i < panels; ++i) convert_block(block_of(m, panel + i, k), count, converted(i));
+      each_row_tile(m, [&](int row, int rows) {
+        for (int64_t i = 0; i < panels; ++i)
+          matmul_rows_dispatch<ConvertedWeights, true>(rows, tile_of(m, row, panel + i, k, count),
+                                                       ConvertedWeights{converted(i), count}, false);
+      });
+    }
+}
+
+void matmul_bf16(const MatmulBf16& m) {
+  if (m.rows < kConvertRows)
+    matmul_few(m);
+  else
+    matmul_many(m);
 }

@@ -18,7 +18,8 @@
 namespace agentinfer {
 namespace {
 
-constexpr int kOnePassRows = 6;  // up to so many, kernels pass over the columns of a panel once
+constexpr int kFewRows = 14;    // up to so many, kernels pass over a panel once (AVX-512; others fewer)
+constexpr int kManyPanels = 8;  // that a thread takes at once for more
 constexpr size_t kLineBytes = 64;
 constexpr int64_t kInlineElements = 8192;  // row-wise work below this is not worth handing out
 constexpr int64_t kAheadBytes =
@@ -39,8 +40,7 @@ class CpuBackendImpl final : public CpuBackend {
       : kernels_(kernels),
         isa_(kernels.isa),
         pool_(threads),
-        convert_(static_cast<size_t>(threads) * kKBlock * kPanelColumns * sizeof(float),
-                 "matrix work memory") {}
+        convert_(static_cast<size_t>(threads) * kConvertFloats * sizeof(float), "matrix work memory") {}
 
   const std::string& isa() const override { return isa_; }
   int threads() const override { return pool_.size(); }
@@ -144,8 +144,8 @@ class CpuBackendImpl final : public CpuBackend {
       } else if (embedding.head != nullptr) {
         const uint16_t* column =
             embedding.head->weights.as<uint16_t>() + token / kPanelColumns * embedding.cols * kPanelColumns;
-        const int64_t inside = token % kPanelColumns,
-                      offset = (inside / 32 * 16 + inside % 16) * 2 + inside % 32 / 16;
+        const int64_t inside = token % kPanelColumns, half = kPanelColumns / 2,
+                      offset = inside % half * 2 + inside / half;
         for (int64_t k = 0; k < table.cols; ++k)
           values[k] = f32_from_bf16(column[k * kPanelColumns + offset]);
       } else {
@@ -281,8 +281,8 @@ class CpuBackendImpl final : public CpuBackend {
   }
 
   // Runs body(first panel, panels, worker) over all panels of a product. With more rows than one pass takes
-  // no run is below four panels: a thread that passes over a panel several times fetches the next one
-  // meanwhile, and uses each block of rows again while it is in cache. Threads that wait afterwards fetch the
+  // no run is short: a thread that passes over a panel several times fetches the next one meanwhile, and uses
+  // each block of rows again while it is in cache. Threads that wait afterwards fetch the
   // weights that they will read next.
   template <typename Body>
   void for_panels(const PackedWeights& w, int count, const Body& body) {
@@ -293,7 +293,7 @@ class CpuBackendImpl final : public CpuBackend {
       pool_.fetch_when_idle(worker, next.data + begin * next.panel_bytes,
                             std::min(kAheadBytes, (end - begin) * next.panel_bytes));
     }
-    pool_.parallel_runs(w.panels, count <= kOnePassRows ? 1 : 4, body);
+    pool_.parallel_runs(w.panels, count <= kFewRows ? 1 : kManyPanels, body);
   }
 
   void bf16(const CpuActivation& x, const PackedWeights& w, int count, CpuActivation& out) {
@@ -307,7 +307,7 @@ class CpuBackendImpl final : public CpuBackend {
                                .bias = w.bias.as<float>() + first * kPanelColumns,
                                .y = out.row(0) + first * kPanelColumns,
                                .y_stride = out.stride,
-                               .scratch = convert_.as<float>() + worker * kKBlock * kPanelColumns});
+                               .scratch = convert_.as<float>() + worker * kConvertFloats});
     });
   }
 

@@ -3,17 +3,20 @@
 // cross, so that ISA files share no inline code with the rest. The bodies (body_*.h) are written once over a
 // small vector type (vec_*.h).
 //
-// bf16 weights: panels of 64 output columns, [panel][k][32 dwords]. Dword i of group g (16 dwords, 32
-// columns) holds column 32g + i in its low and column 32g + 16 + i in its high half, so one load gives two
-// f32 vectors by a shift and a mask. int8 weights: [panel][k / 4][64 columns][4].
+// bf16 weights: panels of 32 output columns, [panel][k][16 dwords]. Dword i holds column i in its low and
+// column 16 + i in its high half, so one load gives two f32 vectors by a shift and a mask. int8 weights:
+// [panel][k / 4][32 columns][4]. With vectors of 16 the sums of 14 rows by a panel stay in registers, and all
+// weights are read once.
 
 #include <cstddef>
 #include <cstdint>
 
 namespace agentinfer {
 
-inline constexpr int kPanelColumns = 64;
-inline constexpr int64_t kKBlock = 256;         // rows of k that are converted, or kept in cache, at a time
+inline constexpr int kPanelColumns = 32;
+inline constexpr int64_t kKBlock = 256;       // rows of k that are converted, or kept in cache, at a time
+inline constexpr int64_t kConvertPanels = 2;  // that are converted to f32 at a time
+inline constexpr int64_t kConvertFloats = kKBlock * kPanelColumns * kConvertPanels;
 inline constexpr int kMaxAttentionChunk = 256;  // KV positions between two updates of the running softmax
 // Positions whose keys lie together, element by element: vectors of them are read at once, and a new key
 // touches the lines of so many positions only.
@@ -27,10 +30,10 @@ struct MatmulBf16 {
   const uint32_t* w;
   int64_t k;
   int64_t panels;
-  const float* bias;  // [panels * 64] or null
-  float* y;           // [rows][panels * 64]
+  const float* bias;  // [panels * kPanelColumns] or null
+  float* y;           // [rows][panels * kPanelColumns]
   int64_t y_stride;
-  float* scratch;  // kKBlock * 64 floats
+  float* scratch;  // kConvertFloats
 };
 
 // y = (sum x * w, exact in int32) * (x_scale[r] * w_scale[c]) + bias[c], the same bits on every instruction
@@ -43,7 +46,7 @@ struct MatmulInt8 {
   const int8_t* w;
   int64_t k4;  // k / 4, rounded up
   int64_t panels;
-  const int32_t* column_sum;  // sum of w over k, [panels * 64]
+  const int32_t* column_sum;  // sum of w over k, [panels * kPanelColumns]
   const float* w_scale;
   const float* bias;  // or null
   float* y;

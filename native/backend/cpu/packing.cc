@@ -85,9 +85,9 @@ void pack_bf16_panel(const LinearSource& source, int64_t panel, PackedWeights& p
   for (int64_t k = 0; k < packed.k; k += kBlock) {
     const int64_t count = std::min(kBlock, packed.k - k);
     for (int64_t dword = 0; dword < kPanelColumns / 2; ++dword) {
-      const int64_t column = panel * kPanelColumns + dword / 16 * 32 + dword % 16;
+      const int64_t column = panel * kPanelColumns + dword;
       read_column(source, packed.columns, column, k, count, low);
-      read_column(source, packed.columns, column + 16, k, count, high);
+      read_column(source, packed.columns, column + kPanelColumns / 2, k, count, high);
       uint32_t* to = out + k * (kPanelColumns / 2) + dword;
       for (int64_t i = 0; i < count; ++i)
         to[i * (kPanelColumns / 2)] = low[i] | static_cast<uint32_t>(high[i]) << 16;

@@ -11,10 +11,10 @@ namespace agentinfer {
 struct PackedWeights {
   WeightFormat format = WeightFormat::kBF16;
   int64_t k = 0, columns = 0, panels = 0;
-  Memory weights;     // bf16: [panel][k][32 dwords]; int8: [panel][k / 4 rounded up][64][4]
-  Memory bias;        // f32 [panels * 64], zero where there is none
-  Memory scale;       // int8: f32 [panels * 64]
-  Memory column_sum;  // int8: int32 [panels * 64]
+  Memory weights;     // as kernels.h has them
+  Memory bias;        // f32 [panels * kPanelColumns], zero where there is none
+  Memory scale;       // int8: f32 [panels * kPanelColumns]
+  Memory column_sum;  // int8: int32 [panels * kPanelColumns]
 
   int64_t k4() const { return (k + 3) / 4; }
   size_t bytes() const { return weights.bytes() + bias.bytes() + scale.bytes() + column_sum.bytes(); }
