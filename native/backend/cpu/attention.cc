@@ -88,19 +88,19 @@ void CpuAttention::run(const FloatKernels& kernels, ThreadPool& pool, CpuKvCache
     const Part& mine = parts_[static_cast<size_t>(index)];
     split(call, tiles_[static_cast<size_t>(mine.tile)], mine.split, worker, state_at(part(index)));
   });
-  pool.parallel_for(tiles, [&](int task, int worker) {
+  pool.parallel_for(tiles, [&](int task, int) {
     const Tile& tile = tiles_[static_cast<size_t>(task)];
-    const State total = state_at(work(worker));
-    clear(tile, total);
-    for (int i = 0; i < tile.splits; ++i) fold(call, tile, i, state_at(part(tile.first_part + i)), total);
+    const State total = state_at(part(tile.first_part));
+    for (int i = 1; i < tile.splits; ++i) fold(call, tile, i, state_at(part(tile.first_part + i)), total);
     finish(call, tile, total);
   });
 }
 
+// Every row sees the first split; the others are folded into it.
 void CpuAttention::whole_tile(const Call& call, const Tile& tile, int worker) {
   const State total = state_at(work(worker)), current = state_at(work(worker) + state_floats_);
-  clear(tile, total);
-  for (int i = 0; i < tile.splits; ++i) {
+  split(call, tile, 0, worker, total);
+  for (int i = 1; i < tile.splits; ++i) {
     split(call, tile, i, worker, current);
     fold(call, tile, i, current, total);
   }

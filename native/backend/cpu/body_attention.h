@@ -23,10 +23,16 @@ constexpr int kPrefetchRows = 4;
 constexpr int kRowsByRegisters = kAccumulators / kWideVecs;
 constexpr int kAttentionRows = kRowsByRegisters < kMaxTileRows ? kRowsByRegisters : kMaxTileRows;
 
-// `next`: read by a later tile, a cache line fetched for each d.
+// What is read after a tile of scores: its positions' values, and the next tile's keys. For each d so many
+// bytes of both are fetched.
+struct KvAhead {
+  const char *k, *v;
+  int k_bytes, v_bytes;
+};
+
 template <int R, int V, typename T>
 void score_tile(const AttentionChunk& a, int row, const typename T::Element* k, float* scores,
-                const char* next_k, const char* next_v) {
+                KvAhead ahead) {
   Vec sum[R][V];
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) sum[r][v] = zero();
@@ -34,8 +40,8 @@ void score_tile(const AttentionChunk& a, int row, const typename T::Element* k, 
   const int64_t stride = a.q_stride, group = int64_t{kKeyGroup} * a.head_dim;
   for (int d = 0; d < a.head_dim; ++d, ++q, k += kKeyGroup) {
     if (R <= kPrefetchRows) {
-      __builtin_prefetch(next_k + d * 64);
-      __builtin_prefetch(next_v + d * 64, 0, 2);
+      __builtin_prefetch(ahead.k + d * ahead.k_bytes);
+      __builtin_prefetch(ahead.v + d * ahead.v_bytes, 0, 2);
     }
     Vec keys[V];
 #pragma GCC unroll 16
@@ -53,27 +59,37 @@ void score_tile(const AttentionChunk& a, int row, const typename T::Element* k, 
     for (int v = 0; v < V; ++v) store(scores + r * kMaxAttentionChunk + v * kLanes, sum[r][v]);
 }
 
-// Scores of R rows for positions [0, limit of the last of them), rounded up to groups of keys.
+// Behind a tile of `count` positions from `position` on, of `limit` in all.
+template <typename T>
+inline KvAhead kv_ahead(const AttentionChunk& a, int position, int count, int limit) {
+  using Element = typename T::Element;
+  const auto at = [&](const void* const* blocks, int index) {
+    return static_cast<const char*>(blocks[index / a.block_size]) +
+           static_cast<size_t>(index % a.block_size * a.head_dim) * sizeof(Element);
+  };
+  constexpr int kBytes = static_cast<int>(sizeof(Element));
+  const int after = position + count, left = limit - position, next = left - count;
+  return {next > 0 ? at(a.k_blocks, after) : nullptr, at(a.v_blocks, position),
+          next > 0 ? (next < count ? next : count) * kBytes : 0, (left < count ? left : count) * kBytes};
+}
+
+// Scores of R rows for positions [0, limit of the last of them), rounded up to groups of keys. With few rows
+// memory is the limit.
 template <int R, typename T>
 void score_rows(const AttentionChunk& a, int row) {
-  const int limit = (a.limit[row + R - 1] + kKeyGroup - 1) / kKeyGroup * kKeyGroup;
+  const int limit = a.limit[row + R - 1], end = (limit + kKeyGroup - 1) / kKeyGroup * kKeyGroup;
   float* scores = a.scores + row * kMaxAttentionChunk;
   constexpr int kWide = kWideVecs * kLanes;
-  for (int position = 0; position < limit;) {
-    const auto* block = static_cast<const typename T::Element*>(a.k_blocks[position / a.block_size]);
+  for (int position = 0; position < end;) {
     const int inside = position % a.block_size;
-    // With few rows memory is the limit: ask for this block's values (needed after the scores) and for the
-    // next block's keys.
-    const auto* values = static_cast<const char*>(a.v_blocks[position / a.block_size]);
-    const int after = position / a.block_size + 1;
     const auto* keys =
-        static_cast<const char*>(after * a.block_size < limit ? a.k_blocks[after] : a.k_blocks[0]);
-    if (limit - position >= kWide && a.block_size - inside >= kWide) {
-      score_tile<R, kWideVecs, T>(a, row, block + inside * a.head_dim, scores + position, keys, values);
+        static_cast<const typename T::Element*>(a.k_blocks[position / a.block_size]) + inside * a.head_dim;
+    if (end - position >= kWide && a.block_size - inside >= kWide) {
+      score_tile<R, kWideVecs, T>(a, row, keys, scores + position, kv_ahead<T>(a, position, kWide, limit));
       position += kWide;
     } else {
-      score_tile<R, kKeyGroup / kLanes, T>(a, row, block + inside * a.head_dim, scores + position, keys,
-                                           values);
+      score_tile<R, kKeyGroup / kLanes, T>(a, row, keys, scores + position,
+                                           kv_ahead<T>(a, position, kKeyGroup, limit));
       position += kKeyGroup;
     }
   }

@@ -208,11 +208,17 @@ class CpuBackendImpl final : public CpuBackend {
     };
     const float *q_weight = weight(q_norm), *k_weight = weight(k_norm);
     for_rows(rows(), qkv.cols, [&](int64_t row) {
-      fetch_slot(layer, row);
+      const int dim = shape_.head_dim;
+      fetch_slot(slot(layer, row, 0));
       float* head = values.row(row);
-      for (int i = 0; i < shape_.heads + shape_.kv_heads; ++i, head += shape_.head_dim)
-        position_head(row, head, i < shape_.heads ? q_weight : k_weight, eps);
-      store_kv(layer, row, values.row(row));
+      for (int i = 0; i < shape_.heads; ++i, head += dim) position_head(row, head, q_weight, eps);
+      const float* v = head + static_cast<int64_t>(shape_.kv_heads) * dim;
+      // One head ahead: the lines of all would push each other out of the first cache.
+      for (int i = 0; i < shape_.kv_heads; ++i, head += dim, v += dim) {
+        if (i + 1 < shape_.kv_heads) fetch_slot(slot(layer, row, i + 1));
+        position_head(row, head, k_weight, eps);
+        store_kv(head, v, slot(layer, row, i));
+      }
     });
   }
 
@@ -366,32 +372,23 @@ class CpuBackendImpl final : public CpuBackend {
 
   // Asks for the lines that store_kv will write, all at once: k's elements lie on many. Inlined, since to GCC
   // what only fetches has no effect.
-  [[gnu::always_inline]] void fetch_slot(int layer, int64_t row) const {
+  [[gnu::always_inline]] void fetch_slot(Slot to) const {
     const size_t vector = static_cast<size_t>(shape_.head_dim) * cache_->element;
-    for (int head = 0; head < shape_.kv_heads; ++head) {
-      const Slot to = slot(layer, row, head);
-      for (size_t at = 0; at < kKeyGroup * vector; at += kLineBytes) __builtin_prefetch(to.k + at, 1);
-      for (size_t at = 0; at < vector; at += kLineBytes) __builtin_prefetch(to.v + at, 1);
-    }
+    for (size_t at = 0; at < kKeyGroup * vector; at += kLineBytes) __builtin_prefetch(to.k + at, 1);
+    for (size_t at = 0; at < vector; at += kLineBytes) __builtin_prefetch(to.v + at, 1);
   }
 
-  // Writes one row's k and v to its slot.
-  void store_kv(int layer, int64_t row, const float* qkv) {
+  void store_kv(const float* k, const float* v, Slot to) const {
     const int dim = shape_.head_dim;
-    const float* k = qkv + static_cast<int64_t>(shape_.heads) * dim;
-    const float* v = k + static_cast<int64_t>(shape_.kv_heads) * dim;
-    for (int head = 0; head < shape_.kv_heads; ++head, k += dim, v += dim) {
-      const Slot to = slot(layer, row, head);
-      if (cache_->type == KvType::kF32) {
-        std::memcpy(to.v, v, static_cast<size_t>(dim) * sizeof(float));
-        for (int d = 0; d < dim; ++d) reinterpret_cast<float*>(to.k)[d * kKeyGroup] = k[d];
-      } else {
-        store_16(k, v, dim, reinterpret_cast<uint16_t*>(to.k), reinterpret_cast<uint16_t*>(to.v));
-      }
+    if (cache_->type == KvType::kF32) {
+      std::memcpy(to.v, v, static_cast<size_t>(dim) * sizeof(float));
+      for (int d = 0; d < dim; ++d) reinterpret_cast<float*>(to.k)[d * kKeyGroup] = k[d];
+    } else {
+      store_16(k, v, dim, reinterpret_cast<uint16_t*>(to.k), reinterpret_cast<uint16_t*>(to.v));
     }
   }
 
-  void store_16(const float* k, const float* v, int dim, uint16_t* keys, uint16_t* values) {
+  void store_16(const float* k, const float* v, int dim, uint16_t* keys, uint16_t* values) const {
     const auto convert = cache_->type == KvType::kF16 ? kernels_.floats->to_f16 : kernels_.floats->to_bf16;
     convert(v, dim, values);
     constexpr int kPart = 64;
