@@ -187,3 +187,8 @@ export function publish<Name extends DiagnosticsChannelName>(name: Name, make: (
   const to = channels[name]
   if (to.hasSubscribers) to.publish(make())
 }
+
+/** Whether somebody hears of each step. */
+export function stepsAreHeard(): boolean {
+  return channels['agentinfer:step:start'].hasSubscribers || channels['agentinfer:step:end'].hasSubscribers
+}

@@ -104,6 +104,8 @@ export interface StepPlan {
   demand?: boolean
   /** Further steps that may follow with the same rows and no new plan, each with a result of its own, until anything happens. Default 0. */
   ahead?: number
+  /** Milliseconds for which results that another one follows may be kept, to arrive with it. Default 0. */
+  hold?: number
 }
 
 export interface StepResult {
@@ -129,6 +131,8 @@ export interface StepResult {
   repeat: number
   /** Milliseconds between the step before and this one, where it is repeated; else 0. */
   gap: number
+  /** Milliseconds for which it was kept after its step. */
+  held: number
   /** A further step with this plan runs already: its result comes by itself. */
   more: boolean
 }

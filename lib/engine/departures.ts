@@ -3,6 +3,7 @@
  * a time. Native code may carry it out several times by itself (`StepPlan.ahead`), until something happens there, or here: whatever may
  * change the plan interrupts it.
  */
+import { stepsAreHeard } from '../diagnostics.js'
 import { fromNative } from '../errors.js'
 import type { NativeEngine, StepPlan, StepResult } from '../native.js'
 import { contract } from '../native.js'
@@ -15,8 +16,14 @@ const none = { rows: new Int32Array(0), preempt: new Int32Array(0), retain: new 
 
 const retainWidth = contract.planRetain.length
 
+/**
+ * Milliseconds for which results wait where nobody reads token by token. Each waking of the event loop takes a core from the step, a
+ * hundredth of a small model's time; figures and `health` may be as old as this.
+ */
+const patience = 100
+
 /** A plan made flat, without what is known only when it leaves. */
-export type Departing = Pick<StepPlan, 'rows' | 'prefetch' | 'drafts' | 'draftTokens' | 'ahead'>
+export type Departing = Pick<StepPlan, 'rows' | 'prefetch' | 'drafts' | 'draftTokens' | 'ahead' | 'hold'>
 
 /** A step that only looks things up, or frees blocks. */
 export const lookingOnly: Departing = { rows: none.rows }
@@ -94,19 +101,22 @@ export class Departures {
     const { requests } = this.#home
     const flat = new Int32Array(rows.length * contract.planRow.length)
     let repeatable = this.#toPreempt.length + prefetch.length === 0
+    let unread = !stepsAreHeard()
     for (let i = 0; i < rows.length; ++i) {
       const { id, tokens } = rows[i]!
-      const { view, init } = requests.get(id)!
+      const { view, init, endsByText } = requests.get(id)!
       flat[3 * i] = id
       flat[3 * i + 1] = tokens
       flat[3 * i + 2] = init.drafting?.draftLimit ?? 0
       repeatable &&= view.started && view.known - view.computed === 1 && init.drafting?.drafter === undefined
+      unread &&= !init.stream.isRead && !endsByText
     }
     // A step beyond the end of the only one that runs would be for nothing, and hold up whatever comes then.
     if (rows.length === 1 && requests.get(rows[0]!.id)!.endsByText) repeatable = false
     return {
       rows: flat,
       ahead: repeatable ? ahead : 0,
+      hold: unread ? patience : 0,
       ...this.#supplied(rows),
       ...(prefetch.length > 0 && { prefetch: Int32Array.from(prefetch) }),
     }
@@ -152,7 +162,7 @@ export class Departures {
   /** A result is there. Returns the milliseconds of its step outside native code: see `EngineStats.stepTimes.crossing`. */
   arrived(result: StepResult, now: number): number {
     this.#underWay = result.more
-    return result.repeat > 0 ? result.gap : now - this.#sentAt - nativeTime(result)
+    return result.repeat > 0 ? result.gap : now - this.#sentAt - nativeTime(result) - result.held
   }
 
   /** Something has happened that may change the plan: its step in flight is its last. */

@@ -71,12 +71,13 @@ export class Intake {
     const createdAt = performance.now()
     let request: Request | undefined
     let abandoned = false
-    const stream = new GenerationStream(() => {
+    const onAbandon = (): void => {
       abandoned = true
       if (request === undefined) return
       this.#loop.remove(request.id, 'aborted')
       request.finish('abort', performance.now())
-    })
+    }
+    const stream = new GenerationStream(onAbandon, () => this.#loop.read())
     const work = async (): Promise<void> => {
       options.signal?.throwIfAborted()
       const tokens = await begin()

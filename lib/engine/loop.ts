@@ -131,6 +131,11 @@ export class StepLoop {
     this.#schedule()
   }
 
+  /** Somebody begins to read a stream: results are not kept any more. */
+  read(): void {
+    this.#departures.interrupt()
+  }
+
   /** Blocks of higher classes are evicted after all of lower ones; `expiresAt` in seconds on the clock of the plans. */
   retain(session: number, retentionClass: number, expiresAt: number): void {
     this.#departures.retain(session, retentionClass, expiresAt)

@@ -79,7 +79,10 @@ export interface EngineHealth {
   healthy: boolean
   /** Why not. */
   reason: string | undefined
-  /** Milliseconds since the last step ended while work is there; 0 when idle. */
+  /**
+   * Milliseconds since the last step was heard of while work is there; 0 when idle. Where no stream is read token by token, steps are
+   * heard of up to 0.1 s late.
+   */
   stalledMs: number
   /** Requests that wait or run. */
   queued: number

@@ -32,6 +32,8 @@ interface Reader {
 export class GenerationStream implements AsyncIterable<Delta> {
   readonly response: Promise<GenerationResponse>
   readonly #onAbandon: () => void
+  readonly #onRead: () => void
+  #isRead = false
   #pending: Delta | undefined
   #ended = false
   #failure: { error: unknown } | undefined
@@ -41,8 +43,9 @@ export class GenerationStream implements AsyncIterable<Delta> {
   #reject!: (error: unknown) => void
 
   /** @internal */
-  constructor(onAbandon: () => void) {
+  constructor(onAbandon: () => void, onRead: () => void) {
     this.#onAbandon = onAbandon
+    this.#onRead = onRead
     this.response = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -62,6 +65,11 @@ export class GenerationStream implements AsyncIterable<Delta> {
     this.#pending.text += delta.text
     for (const token of delta.tokens) this.#pending.tokens.push(token)
     if (delta.logprobs !== undefined) (this.#pending.logprobs ??= []).push(...delta.logprobs)
+  }
+
+  /** @internal Somebody has asked for a delta, and will for others. `onRead` was told. */
+  get isRead(): boolean {
+    return this.#isRead
   }
 
   /** @internal Ends the generation as leaving the loop early does. */
@@ -99,6 +107,10 @@ export class GenerationStream implements AsyncIterable<Delta> {
   }
 
   #next(): Promise<IteratorResult<Delta, void>> {
+    if (!this.#isRead) {
+      this.#isRead = true
+      if (!this.#ended) this.#onRead()
+    }
     const value = this.#pending
     if (value !== undefined) {
       this.#pending = undefined

@@ -227,6 +227,7 @@ Napi::Value EngineObject::step(const Napi::CallbackInfo& info) {
     plan->probe = int32_array_field(object, "probe");
     plan->demand = bool_field(object, "demand", false);
     plan->ahead = int32_field(object, "ahead", 0);
+    plan->hold = number_field(object, "hold", 0);
     thread_->step(std::move(plan));
     return info.Env().Undefined();
   });

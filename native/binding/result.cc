@@ -157,6 +157,7 @@ Napi::Object to_js(Napi::Env env, const StepResult& result) {
   if (!result.unhealthy.empty()) object["unhealthy"] = result.unhealthy;
   object["repeat"] = result.repeat;
   object["gap"] = result.gap;
+  object["held"] = result.held;
   object["more"] = result.more;
   return object;
 }

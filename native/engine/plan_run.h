@@ -11,7 +11,9 @@ namespace agentinfer {
 // Where a plan runs. All of it is called on the thread of run_plan.
 struct PlanHost {
   std::function<StepResult(const StepPlan& plan)> step;
-  // Gets each result, in order, before the next step begins: `repeat`, `gap` and `more` are set.
+  // Gets each result, in order: `repeat`, `gap`, `held` and `more` are set. At once, before the next step
+  // begins, where the plan has no `hold`; else those of a while together, since each waking of JavaScript
+  // takes a core from the steps for some tenths of a millisecond.
   std::function<void(StepResult result)> publish;
   std::function<bool()> wanted;  // whether the thread has something else to do, which may change the plan
 };

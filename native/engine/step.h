@@ -71,6 +71,8 @@ struct StepPlan {
   bool demand = false;         // also report the union over the probed sequences
   // Further steps that may follow with the same rows and no new plan while nothing happens (plan_run.h).
   int32_t ahead = 0;
+  // Milliseconds for which results that another one follows may be kept, to be published with it.
+  double hold = 0;
 };
 
 enum class OutcomeKind : int32_t {
@@ -113,6 +115,7 @@ struct StepResult {
   // Set by run_plan:
   int32_t repeat = 0;  // how many steps with this plan came before
   double gap = 0;      // milliseconds between the end of the step before and the begin of this; 0: the first
+  double held = 0;     // milliseconds between the end of the step and its publication
   bool more = false;   // a further step with this plan has begun: another result comes by itself
 };
 

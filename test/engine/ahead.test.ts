@@ -2,7 +2,7 @@
 // beyond an end.
 import diagnostics from 'node:diagnostics_channel'
 
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 
 import { firstCome } from 'agentinfer'
 import type { Plan, Scheduler, Snapshot, StepStartMessage } from 'agentinfer'
@@ -40,7 +40,7 @@ class Bench {
   }
   /** Requests with these stop texts that decode now, the first plan for that under way. */
   async decoding(...stops: (readonly string[])[]): Promise<Made[]> {
-    const made = stops.map((stop, i) => makeRequest(i + 1, { stop }))
+    const made = stops.map((stop, i) => makeRequest(i + 1, { stop, onRead: () => this.loop.read() }))
     for (const { request } of made) this.loop.add(request)
     await turn()
     this.answer()
@@ -100,6 +100,57 @@ describe('a plan leaves as one that may be repeated', () => {
     const { request, stream } = makeRequest(1)
     bench.loop.add(request)
     await expect(stream.response).rejects.toMatchObject({ code: 'ERR_SCHEDULER', message: expect.stringContaining('ahead: expected an integer from 0 to 256') as string })
+  })
+})
+
+describe('results may be kept together', () => {
+  const hold = (bench: Bench): number => bench.native.plans.at(-1)!.hold ?? 0
+
+  test('where nobody reads token by token', async () => {
+    const bench = new Bench()
+    await bench.decoding([], [])
+    expect(hold(bench)).toBeGreaterThan(0)
+  })
+
+  test('not for those that a text may end', async () => {
+    const bench = new Bench()
+    await bench.decoding(['xyz'], [])
+    expect([bench.ahead, hold(bench)]).toEqual([8, 0])
+  })
+
+  test('not while a stream is read, from its first reader on', async () => {
+    const bench = new Bench()
+    const [, other] = await bench.decoding([], [])
+    const next = other!.stream[Symbol.asyncIterator]().next()
+    expect(bench.native.calls.at(-1)).toBe('interrupt')
+    bench.answer()
+    await expect(next).resolves.toMatchObject({ done: false })
+    expect([bench.ahead, hold(bench)]).toEqual([8, 0])
+    bench.answer({ ends: { 2: Finish.length } })
+    bench.answer()
+    expect(hold(bench)).toBeGreaterThan(0)
+  })
+
+  test('not while somebody hears of steps', async () => {
+    const bench = new Bench()
+    await bench.decoding([])
+    const listener = (): void => undefined
+    diagnostics.subscribe('agentinfer:step:end', listener)
+    bench.answer()
+    expect(hold(bench)).toBe(0)
+    diagnostics.unsubscribe('agentinfer:step:end', listener)
+    bench.answer()
+    expect(hold(bench)).toBeGreaterThan(0)
+  })
+
+  test('the time that they were kept is no crossing', async () => {
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(1000)
+    const bench = new Bench()
+    await bench.decoding([])
+    clock.mockReturnValue(1060)
+    bench.answer({ more: true, native: 5, held: 50 })
+    expect(bench.loop.stats().stepTimes.crossing.p99).toBe(5)
+    clock.mockRestore()
   })
 })
 

@@ -14,6 +14,7 @@ export interface Happening {
   deferred?: readonly number[]
   more?: boolean
   gap?: number
+  held?: number
   demand?: readonly number[]
   native?: number
   /** Tokens that each sequence finds in the cache as it starts. */
@@ -57,7 +58,7 @@ export class FakeNative implements NativeEngine {
   }
 
   /** The result of the next step with the last plan. */
-  result({ ends = {}, deferred = [], more = false, gap = 0, demand = [0, 0, 0, 0], native = 1, cached = 0 }: Happening = {}): StepResult {
+  result({ ends = {}, deferred = [], more = false, gap = 0, demand = [0, 0, 0, 0], native = 1, cached = 0, held = 0 }: Happening = {}): StepResult {
     const outcomes: number[] = []
     const tokens: number[] = []
     const { rows } = this.plans.at(-1)!
@@ -75,7 +76,7 @@ export class FakeNative implements NativeEngine {
     return {
       outcomes: Int32Array.from(outcomes), tokens: Int32Array.from(tokens), probes: new Int32Array(0), misses: new Int32Array(0),
       pool: Int32Array.from([100, 90, 0, 10, 0, 0, 0]), demand: Int32Array.from(demand), drafts: new Int32Array(0),
-      draftMemory: new Float64Array(contract.draftMemory.length), phases: Float64Array.from(phases), repeat: this.#repeat++, gap, more,
+      draftMemory: new Float64Array(contract.draftMemory.length), phases: Float64Array.from(phases), repeat: this.#repeat++, gap, held, more,
     }
   }
 }
@@ -86,9 +87,9 @@ export interface Made {
 }
 
 /** A request of `promptTokens` tokens; its tokens are letters. */
-export function makeRequest(id: number, { stop = [] as readonly string[], promptTokens = 1, maxTokens = 1000 } = {}): Made {
+export function makeRequest(id: number, { stop = [] as readonly string[], promptTokens = 1, maxTokens = 1000, onRead = (): void => undefined } = {}): Made {
   // Its constructor is nobody's but the engine's, so its type is not told.
-  const stream = new (GenerationStream as unknown as new (onAbandon: () => void) => GenerationStream)(() => undefined)
+  const stream = new (GenerationStream as unknown as new (onAbandon: () => void, onRead: () => void) => GenerationStream)(() => undefined, onRead)
   const text = (token: number): string => String.fromCodePoint(97 + token)
   const request = new Request({
     id, engine: 'fake', tokens: Int32Array.from({ length: promptTokens }, (_, i) => i), maxTokens, priority: 0, tenant: '', salt: 0,

@@ -3,9 +3,11 @@
 
 #include "engine/plan_run.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <numeric>
 #include <random>
 #include <string_view>
 #include <thread>
@@ -133,6 +135,64 @@ TEST("a plan runs until its count, an event or a call for the thread, whichever 
     }
   }
   for (const int count : ended) CHECK(count > 20);
+}
+
+TEST("results may be kept while others follow, never the plan's last two, and come in order, once each") {
+  std::mt19937 random(5);
+  int kept = 0;
+  for (int round = 0; round < 2000; ++round) {
+    StepPlan plan = full_plan(random);
+    plan.ahead = static_cast<int32_t>(random() % 100);
+    plan.hold = random() % 4 == 0 ? 1e-6 : 1e6;
+    const auto ends_at = static_cast<int32_t>(random() % 120);
+    int32_t ran = 0, published = 0;
+    run_plan(plan, {.step =
+                        [&](const StepPlan&) {
+                          // What ends the plan, and what comes before its last step, is there before another
+                          // runs.
+                          if (ran == plan.ahead) CHECK_EQ(published, ran);
+                          CHECK(published <= ran && ran - published <= 64);
+                          if (plan.hold < 1) CHECK(ran - published <= 1);
+                          kept = std::max(kept, ran - published);
+                          return result_with(ran++ == ends_at ? Event::kLength : Event::kNothing, random);
+                        },
+                    .publish =
+                        [&](const StepResult& result) {
+                          CHECK_EQ(result.repeat, published++);
+                          CHECK(result.held >= 0);
+                          CHECK_EQ(result.more, result.repeat < std::min(plan.ahead, ends_at));
+                        },
+                    .wanted = [] { return false; }});
+    CHECK_EQ(published, ran);
+  }
+  CHECK_EQ(kept, 64);
+}
+
+TEST("results are kept for no longer than the plan says, and say for how long") {
+  std::mt19937 random(6);
+  StepPlan plan = full_plan(random);
+  plan.ahead = 40;
+  plan.hold = 10;
+  std::vector<int32_t> together;  // results that came at once
+  double most = 0;
+  int steps = 0, seen = -1;
+  run_plan(plan, {.step =
+                      [&](const StepPlan&) {
+                        ++steps;
+                        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+                        return result_with(Event::kNothing, random);
+                      },
+                  .publish =
+                      [&](const StepResult& result) {
+                        if (steps != seen) together.push_back(0);
+                        seen = steps;
+                        ++together.back();
+                        most = std::max(most, result.held);
+                      },
+                  .wanted = [] { return false; }});
+  CHECK_EQ(std::accumulate(together.begin(), together.end(), 0), 41);
+  CHECK(most >= 6);                 // at least two steps
+  CHECK(together.size() > 41 / 5);  // 10 ms have room for the ends of four steps at most, and the one after
 }
 
 TEST("the clock of repeated steps goes on with the time that passes") {
