@@ -11,6 +11,7 @@ import { agentTraces, randomText } from '../draft/trace.js'
 import type { AgentTrace } from '../draft/trace.js'
 import { hasSources, nativeBench } from '../native_bench.js'
 import { modelOptions, option, parts, wrongOption } from '../options.js'
+import { median } from '../report.js'
 import type { Report } from '../report.js'
 import { openTarget } from '../target.js'
 
@@ -48,8 +49,8 @@ function openEngine(report: Report, values: Values, model: string, maxContext: n
 // ---------------------------------------------------------------------------------------------------------------- random text
 
 const batches = [1, 8, 32]
-/** Tokens of a prompt and of an output: what is measured is decoding. */
-const randomPrompt = 16
+/** Tokens of a prompt and of an output. */
+const randomPrompt = 64
 const randomTokens = 33
 
 async function randomRows(report: Report, values: Values): Promise<void> {
@@ -65,12 +66,8 @@ async function randomRows(report: Report, values: Values): Promise<void> {
       sampling: { temperature: 0, forced: randomText(++seed, randomTokens, vocabSize) },
       speculation,
     }))
-    const streams = requests.map((request) => engine.generate(request))
-    // The last one's tokens tell when the steps of the whole batch ended.
-    const last = arrivals(streams.at(-1)!)
-    await Promise.all(streams.map(({ response }) => response))
-    const times = await last
-    return middle(times.slice(1).map((time, i) => time - times[i]!))
+    const responses = await Promise.all(requests.map((request) => engine.generate(request).response))
+    return median(responses.map(({ timings }) => timings.decode))
   }
   for (const batch of batches) {
     const ratios: number[] = []
@@ -85,19 +82,6 @@ async function randomRows(report: Report, values: Values): Promise<void> {
     report.addSamples({ name: `random text, batch ${batch}: throughput with speculation over without`, unit: 'x', target: 0.98 }, ratios)
   }
   await engine.close()
-}
-
-async function arrivals(stream: AsyncIterable<unknown>): Promise<number[]> {
-  const times: number[] = []
-  for await (const _ of stream) times.push(performance.now())
-  return times
-}
-
-/** Mean of the middle half: steps in which the machine did something else say nothing of drafts. */
-function middle(samples: readonly number[]): number {
-  const quarter = Math.floor(samples.length / 4)
-  const kept = samples.toSorted((a, b) => a - b).slice(quarter, samples.length - quarter)
-  return kept.reduce((sum, sample) => sum + sample, 0) / kept.length
 }
 
 // ---------------------------------------------------------------------------------------------------------------- replay
