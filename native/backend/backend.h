@@ -51,7 +51,8 @@ struct LinearSource {
   std::vector<Slice> parts;  // same column count in all
   std::vector<Slice> bias;   // empty, or one for each part (an entry with tensor == nullptr adds zero)
   WeightFormat format = WeightFormat::kBF16;
-  std::string name;  // for messages
+  std::string name;    // for messages
+  bool gated = false;  // two parts of as many rows, gate and up: for gated_linear, and for nothing else
 };
 
 struct Linear {
@@ -179,6 +180,13 @@ class Backend {
   virtual void linear(const Activation& x, const Linear& weight, int rows, Activation& out) = 0;
   // gate_up = [gate | up]; out = silu(gate) * up
   virtual void swiglu(const Activation& gate_up, int rows, Activation& out) = 0;
+  // Both in one: linear to `gate_up`, whose contents are nobody's afterwards, and swiglu to `out`. For
+  // weights made so (LinearSource::gated).
+  virtual void gated_linear(const Activation& x, const Linear& weight, int rows, Activation& gate_up,
+                            Activation& out) {
+    linear(x, weight, rows, gate_up);
+    swiglu(gate_up, rows, out);
+  }
   // qkv = [q heads | k heads | v heads] x head_dim, all rows of the step. In place: q and k get an RMSNorm
   // over head_dim where a weight is given (Qwen3), then RoPE at the row's position; k and v are stored at the
   // row's slot of `layer`.

@@ -82,8 +82,9 @@ ModelConfig small_kin(const ModelConfig& config) {
 Weights made_weights(const ModelConfig& config, WeightFormat format, Backend& backend) {
   Tensors tensors;
   const auto vector = [&](int64_t size) { return backend.make_vector(whole(tensors.norm(size))); };
-  const auto linear = [&](std::vector<int64_t> outputs, int64_t inputs, bool biased, WeightFormat as) {
-    LinearSource source{.parts = {}, .bias = {}, .format = as, .name = "self-check"};
+  const auto linear = [&](std::vector<int64_t> outputs, int64_t inputs, bool biased, WeightFormat as,
+                          bool gated = false) {
+    LinearSource source{.parts = {}, .bias = {}, .format = as, .name = "self-check", .gated = gated};
     const float deviation = 1.5f / std::sqrt(static_cast<float>(inputs));
     for (const int64_t rows : outputs) {
       source.parts.push_back(whole(tensors.matrix(rows, inputs, deviation)));
@@ -110,7 +111,7 @@ Weights made_weights(const ModelConfig& config, WeightFormat format, Backend& ba
     }
     layer.qkv = linear({q, kv, kv}, kHidden, config.qkv_bias, format);
     layer.o = linear({kHidden}, q, config.o_bias, format);
-    layer.gate_up = linear({kFfn, kFfn}, kHidden, config.mlp_bias, format);
+    layer.gate_up = linear({kFfn, kFfn}, kHidden, config.mlp_bias, format, true);
     layer.down = linear({kHidden}, kFfn, config.mlp_bias, format);
   }
   return weights;

@@ -104,8 +104,7 @@ void Decoder::attention_block(int index, const LayerWeights& weights, int rows) 
 
 // Leaves the branch's value in branch_, or with sandwich norm in branch_normed_; the caller adds it.
 void Decoder::mlp_block(const LayerWeights& weights, int rows) {
-  backend_.linear(*normed_, *weights.gate_up, rows, *gate_up_);
-  backend_.swiglu(*gate_up_, rows, *gated_);
+  backend_.gated_linear(*normed_, *weights.gate_up, rows, *gate_up_, *gated_);
   backend_.linear(*gated_, *weights.down, rows, *branch_);
   group_.all_reduce(backend_, *branch_, rows);
   if (config_.sandwich_norm) backend_.rms_norm(*branch_, *weights.post_mlp_norm, eps_, rows, *branch_normed_);

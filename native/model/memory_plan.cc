@@ -24,7 +24,7 @@ size_t layer_bytes(const ModelConfig& config, const MemoryRequest& request) {
   const int64_t ffn = config.intermediate_size / request.ranks, hidden = config.hidden_size;
   const size_t norms = static_cast<size_t>(hidden) * (config.sandwich_norm ? 4 : 2) * 4;
   return matrix_bytes(q + 2 * kv, hidden, request.int8) + matrix_bytes(hidden, q, request.int8) +
-         matrix_bytes(2 * ffn, hidden, request.int8) + matrix_bytes(hidden, ffn, request.int8) + norms;
+         2 * matrix_bytes(ffn, hidden, request.int8) + matrix_bytes(hidden, ffn, request.int8) + norms;
 }
 
 size_t workspace_bytes(const ModelConfig& config, const MemoryRequest& request) {

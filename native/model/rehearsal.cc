@@ -15,8 +15,7 @@ void Decoder::rehearse(const StepInputs& inputs, int layers) {
     backend_.write_kv(index, *qkv_, weights.q_norm.get(), weights.k_norm.get(), eps_);
     backend_.attention(index, *qkv_, *attended_);
     backend_.linear(*attended_, *weights.o, rows, *branch_);
-    backend_.linear(*normed_, *weights.gate_up, rows, *gate_up_);
-    backend_.swiglu(*gate_up_, rows, *gated_);
+    backend_.gated_linear(*normed_, *weights.gate_up, rows, *gate_up_, *gated_);
     backend_.linear(*gated_, *weights.down, rows, *branch_);
   }
   backend_.synchronize();

@@ -73,7 +73,7 @@ class Loader {
     made.gate_up =
         linear({{mlp + "gate_proj.weight", mine(config_.intermediate_size), all_columns()},
                 {mlp + "up_proj.weight", mine(config_.intermediate_size), all_columns()}},
-               bias_names(config_.mlp_bias, {mlp + "gate_proj.bias", mlp + "up_proj.bias"}), format);
+               bias_names(config_.mlp_bias, {mlp + "gate_proj.bias", mlp + "up_proj.bias"}), format, true);
     made.down =
         linear({{mlp + "down_proj.weight", {0, config_.hidden_size}, mine(config_.intermediate_size)}},
                bias_names(config_.mlp_bias && first_rank, {mlp + "down_proj.bias"}), format);
@@ -81,8 +81,9 @@ class Loader {
   }
 
   std::unique_ptr<Linear> linear(const std::vector<Part>& parts, const std::vector<std::string>& bias,
-                                 WeightFormat format) {
-    LinearSource source{.parts = {}, .bias = {}, .format = format, .name = parts.front().name};
+                                 WeightFormat format, bool gated = false) {
+    LinearSource source{
+        .parts = {}, .bias = {}, .format = format, .name = parts.front().name, .gated = gated};
     for (const Part& part : parts) source.parts.push_back(slice(part));
     for (size_t i = 0; i < bias.size(); ++i) {
       const TensorView& tensor = tensor_named(bias[i]);

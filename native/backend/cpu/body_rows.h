@@ -41,6 +41,13 @@ void swiglu(const float* gate, const float* up, int64_t n, float* out) {
     store_part(out + i, n - i, silu_times(load_part(gate + i, n - i, 0), load_part(up + i, n - i, 0)));
 }
 
+void swiglu_panels(const float* gate_up, int64_t panels, float* out) {
+  for (int64_t panel = 0; panel < panels; ++panel, gate_up += 2 * kPanelColumns, out += kPanelColumns)
+#pragma GCC unroll 4
+    for (int i = 0; i < kPanelColumns; i += kLanes)
+      store(out + i, silu_times(load(gate_up + i), load(gate_up + kPanelColumns + i)));
+}
+
 struct Rotated {
   Vec low, high;
 };

@@ -22,6 +22,9 @@ constexpr int kFewRows = 14;    // up to so many, kernels pass over a panel once
 constexpr int kManyPanels = 8;  // that a thread takes at once for more
 constexpr size_t kLineBytes = 64;
 constexpr int64_t kInlineElements = 8192;  // row-wise work below this is not worth handing out
+// Of a gated product a thread holds so much, for as many rows as a pair of panels leaves room for, and so
+// many pairs of few rows.
+constexpr int64_t kGatedFloats = 262144, kMostGatedPairs = 8;
 constexpr int64_t kAheadBytes =
     262144;  // of its next weights that an idle thread fetches: lies in its second cache
 
@@ -112,6 +115,9 @@ class CpuBackendImpl final : public CpuBackend {
     cos_ = Memory(angles, "rotary table");
     sin_ = Memory(angles, "rotary table");
     attention_.emplace(attention, shape, pool_.size());
+    for (int64_t row = 1; row <= shape.max_rows; ++row)
+      gated_floats_ = std::max(gated_floats_, row * gated_stride(gated_pairs(row)));
+    gated_ = Memory(static_cast<size_t>(gated_floats_ * pool_.size()) * sizeof(float), "gated products");
   }
 
   void begin_step(const StepInputs& inputs, KvCache& cache) override {
@@ -186,11 +192,34 @@ class CpuBackendImpl final : public CpuBackend {
     const PackedWeights& packed = static_cast<const CpuLinear&>(weight).packed;
     ensure(x.cols == weight.in_features && out.cols == weight.out_features, "product of ", weight.in_features,
            " to ", weight.out_features, " applied to ", x.cols, " to ", out.cols);
+    ensure(!packed.gated, "a gated weight in a plain product");
     CpuActivation& to = written(out);
-    if (packed.format == WeightFormat::kBF16)
-      bf16(from, packed, count, to);
-    else
-      int8(from, packed, count, to);
+    if (packed.format == WeightFormat::kW8A8) quantize(from, packed.k4() * 4, count);
+    for_panels(packed, count, [&](int64_t first, int64_t panels, int worker) {
+      multiply(from, packed, count, first, panels, worker, {to.row(0) + first * kPanelColumns, to.stride});
+    });
+  }
+
+  // Gate and up are never whole: a thread gates what it has just computed.
+  void gated_linear(const Activation& x, const Linear& weight, int count, Activation&,
+                    Activation& out) override {
+    const CpuActivation& from = read(x);
+    const PackedWeights& packed = static_cast<const CpuLinear&>(weight).packed;
+    ensure(packed.gated && x.cols == weight.in_features && 2 * out.cols == weight.out_features,
+           "gated product of ", weight.in_features, " to ", weight.out_features, " applied to ", x.cols,
+           " to ", out.cols);
+    CpuActivation& to = written(out);
+    if (packed.format == WeightFormat::kW8A8) quantize(from, packed.k4() * 4, count);
+    const int64_t most = gated_pairs(count), stride = gated_stride(most);
+    for_panels(packed, count, [&](int64_t first, int64_t panels, int worker) {
+      float* y = gated_.as<float>() + worker * gated_floats_;
+      for (int64_t pair = first / 2; pair < (first + panels) / 2; pair += most) {
+        const int64_t pairs = std::min(most, (first + panels) / 2 - pair);
+        multiply(from, packed, count, 2 * pair, 2 * pairs, worker, {y, stride});
+        for (int row = 0; row < count; ++row)
+          kernels_.floats->swiglu_panels(y + row * stride, pairs, to.row(row) + pair * kPanelColumns);
+      }
+    });
   }
 
   void swiglu(const Activation& gate_up, int count, Activation& out) override {
@@ -286,10 +315,10 @@ class CpuBackendImpl final : public CpuBackend {
     });
   }
 
-  // Runs body(first panel, panels, worker) over all panels of a product. With more rows than one pass takes
-  // no run is short: a thread that passes over a panel several times fetches the next one meanwhile, and uses
-  // each block of rows again while it is in cache. Threads that wait afterwards fetch the
-  // weights that they will read next.
+  // Runs body(first panel, panels, worker) over all panels of a product, whole pairs of a gated one. With
+  // more rows than one pass takes no run is short: a thread that passes over a panel several times fetches
+  // the next one meanwhile, and uses each block of rows again while it is in cache. Threads that wait
+  // afterwards fetch the weights that they will read next.
   template <typename Body>
   void for_panels(const PackedWeights& w, int count, const Body& body) {
     const WeightOrder::Panels next = order_.advance(w);
@@ -299,28 +328,34 @@ class CpuBackendImpl final : public CpuBackend {
       pool_.fetch_when_idle(worker, next.data + begin * next.panel_bytes,
                             std::min(kAheadBytes, (end - begin) * next.panel_bytes));
     }
-    pool_.parallel_runs(w.panels, count <= kFewRows ? 1 : kManyPanels, body);
-  }
-
-  void bf16(const CpuActivation& x, const PackedWeights& w, int count, CpuActivation& out) {
-    for_panels(w, count, [&](int64_t first, int64_t panels, int worker) {
-      kernels_.floats->matmul({.x = x.row(0),
-                               .x_stride = x.stride,
-                               .rows = count,
-                               .w = w.weights.as<uint32_t>() + first * w.k * (kPanelColumns / 2),
-                               .k = w.k,
-                               .panels = panels,
-                               .bias = w.bias.as<float>() + first * kPanelColumns,
-                               .y = out.row(0) + first * kPanelColumns,
-                               .y_stride = out.stride,
-                               .scratch = convert_.as<float>() + worker * kConvertFloats});
+    const int64_t unit = w.gated ? 2 : 1, least = count <= kFewRows ? 1 : kManyPanels / unit;
+    pool_.parallel_runs(w.panels / unit, least, [&](int64_t first, int64_t units, int worker) {
+      body(first * unit, units * unit, worker);
     });
   }
 
-  void int8(const CpuActivation& x, const PackedWeights& w, int count, CpuActivation& out) {
-    quantize(x, w.k4() * 4, count);
-    for_panels(w, count, [&](int64_t first, int64_t panels, int) {
-      const int64_t column = first * kPanelColumns;
+  // Where a product goes: the first panel's first row.
+  struct Target {
+    float* y;
+    int64_t stride;
+  };
+
+  // Panels [first, first + panels) of a product; x is quantised where w is int8.
+  void multiply(const CpuActivation& x, const PackedWeights& w, int count, int64_t first, int64_t panels,
+                int worker, Target to) {
+    const int64_t column = first * kPanelColumns;
+    if (w.format == WeightFormat::kBF16)
+      kernels_.floats->matmul({.x = x.row(0),
+                               .x_stride = x.stride,
+                               .rows = count,
+                               .w = w.weights.as<uint32_t>() + column / 2 * w.k,
+                               .k = w.k,
+                               .panels = panels,
+                               .bias = w.bias.as<float>() + column,
+                               .y = to.y,
+                               .y_stride = to.stride,
+                               .scratch = convert_.as<float>() + worker * kConvertFloats});
+    else
       kernels_.int8->matmul({.x = x.quantized.as<int8_t>(),
                              .x_stride = x.quantized_stride,
                              .x_scale = x.scales.as<float>(),
@@ -331,10 +366,15 @@ class CpuBackendImpl final : public CpuBackend {
                              .column_sum = w.column_sum.as<int32_t>() + column,
                              .w_scale = w.scale.as<float>() + column,
                              .bias = w.bias.as<float>() + column,
-                             .y = out.row(0) + column,
-                             .y_stride = out.stride});
-    });
+                             .y = to.y,
+                             .y_stride = to.stride});
   }
+
+  // Pairs of panels of a gated product whose values lie in a worker's second cache until they are gated.
+  static int64_t gated_pairs(int64_t rows) {
+    return std::clamp<int64_t>(kGatedFloats / (rows * 2 * kPanelColumns), 1, kMostGatedPairs);
+  }
+  static int64_t gated_stride(int64_t pairs) { return pairs * 2 * kPanelColumns + 16; }
 
   // Once for all products that read the activation.
   void quantize(const CpuActivation& x, int64_t padded, int count) {
@@ -405,7 +445,9 @@ class CpuBackendImpl final : public CpuBackend {
   ThreadPool pool_;
   Arena weights_;
   WeightOrder order_;
-  Memory convert_;  // one block of a panel as f32 for each worker
+  Memory convert_;  // blocks of panels as f32, for each worker
+  int64_t gated_floats_ = 0;
+  Memory gated_;  // gate and up of some panels, for each worker
   AttentionShape shape_;
   std::vector<float> inv_freq_;
   Memory cos_, sin_;  // [rows of the step][head_dim / 2]

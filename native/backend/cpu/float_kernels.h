@@ -16,6 +16,7 @@ constexpr FloatKernels kFloatTable{
     .rms_norm = rms_norm,
     .add = add_rows,
     .swiglu = swiglu,
+    .swiglu_panels = swiglu_panels,
     .rope = rope,
     .to_f16 = to_f16,
     .to_bf16 = to_bf16,

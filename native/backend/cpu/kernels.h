@@ -80,6 +80,9 @@ struct FloatKernels {
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
   void (*add)(float* residual, const float* x, int64_t n);
   void (*swiglu)(const float* gate, const float* up, int64_t n, float* out);
+  // The same for panels of gate and up in turn: gate_up [panels][2][kPanelColumns], out
+  // [panels][kPanelColumns].
+  void (*swiglu_panels)(const float* gate_up, int64_t panels, float* out);
   void (*rope)(float* x, const float* cos, const float* sin,
                int64_t half);                                // half-rotated pairs (i, i + half)
   void (*to_f16)(const float* x, int64_t n, uint16_t* out);  // saturates to +-65504

@@ -23,12 +23,16 @@ constexpr int64_t kBlock = 64;
 struct SourceRow {
   const Slice* slice = nullptr;
   int64_t row = 0;
+  const Slice* bias = nullptr;  // of the part
+  int64_t inside = 0;           // row of the part
 };
 
 SourceRow source_row(const LinearSource& source, int64_t column) {
-  for (const Slice& part : source.parts) {
+  for (size_t i = 0; i < source.parts.size(); ++i) {
+    const Slice& part = source.parts[i];
     const int64_t rows = part.row_end - part.row_begin;
-    if (column < rows) return {&part, part.row_begin + column};
+    if (column < rows)
+      return {&part, part.row_begin + column, source.bias.empty() ? nullptr : &source.bias[i], column};
     column -= rows;
   }
   return {};
@@ -53,18 +57,19 @@ void check_source(const LinearSource& source) {
   }
   if (!source.bias.empty() && source.bias.size() != source.parts.size())
     fail(ErrorCode::kInvalidArgument, source.name, ": expected a bias for each part");
+  const auto rows = [&](size_t part) { return source.parts[part].row_end - source.parts[part].row_begin; };
+  if (source.gated && (source.parts.size() != 2 || rows(0) != rows(1)))
+    fail(ErrorCode::kInvalidArgument, source.name, ": expected a gate and as many rows that it gates");
 }
 
 void pack_bias(const LinearSource& source, PackedWeights& packed) {
-  float* bias = packed.bias.as<float>();
-  int64_t column = 0;
-  for (size_t i = 0; i < source.parts.size(); ++i) {
-    const int64_t rows = source.parts[i].row_end - source.parts[i].row_begin;
-    if (!source.bias.empty() && source.bias[i].tensor != nullptr)
-      for (int64_t row = 0; row < rows; ++row)
-        bias[column + row] = read_element(*source.bias[i].tensor, source.bias[i].row_begin + row);
-    column += rows;
-  }
+  for (int64_t panel = 0; panel < packed.panels; ++panel)
+    for (int64_t inside = 0; inside < kPanelColumns; ++inside) {
+      const SourceRow from = source_row(source, packed.column(panel, inside));
+      if (from.bias != nullptr && from.bias->tensor != nullptr)
+        packed.bias.as<float>()[panel * kPanelColumns + inside] =
+            read_element(*from.bias->tensor, from.bias->row_begin + from.inside);
+    }
 }
 
 // Values [k, k + count) of output column `column`; zeros past the last column.
@@ -85,9 +90,8 @@ void pack_bf16_panel(const LinearSource& source, int64_t panel, PackedWeights& p
   for (int64_t k = 0; k < packed.k; k += kBlock) {
     const int64_t count = std::min(kBlock, packed.k - k);
     for (int64_t dword = 0; dword < kPanelColumns / 2; ++dword) {
-      const int64_t column = panel * kPanelColumns + dword;
-      read_column(source, packed.columns, column, k, count, low);
-      read_column(source, packed.columns, column + kPanelColumns / 2, k, count, high);
+      read_column(source, packed.columns, packed.column(panel, dword), k, count, low);
+      read_column(source, packed.columns, packed.column(panel, dword + kPanelColumns / 2), k, count, high);
       uint32_t* to = out + k * (kPanelColumns / 2) + dword;
       for (int64_t i = 0; i < count; ++i)
         to[i * (kPanelColumns / 2)] = low[i] | static_cast<uint32_t>(high[i]) << 16;
@@ -118,11 +122,11 @@ float quantise_row(const SourceRow& from, int64_t k, std::vector<float>& row, st
 
 void pack_int8_panel(const LinearSource& source, int64_t panel, PackedWeights& packed) {
   int8_t* out = packed.weights.as<int8_t>() + panel * packed.k4() * kPanelColumns * 4;
-  const int64_t end = std::min<int64_t>(kPanelColumns, packed.columns - panel * kPanelColumns);
   std::vector<float> row;
   std::vector<int8_t> levels, padded(static_cast<size_t>(packed.k4() * 4));
-  for (int64_t column = 0; column < end; ++column) {
-    const SourceRow from = source_row(source, panel * kPanelColumns + column);
+  for (int64_t column = 0; column < kPanelColumns; ++column) {
+    const SourceRow from = source_row(source, packed.column(panel, column));
+    if (from.slice == nullptr) break;  // the rest is padding
     packed.scale.as<float>()[panel * kPanelColumns + column] =
         quantise_row(from, packed.k, row, levels, padded.data());
     int32_t sum = 0;
@@ -151,6 +155,12 @@ void pack_panels(PackedWeights& packed, ThreadPool& pool, const PackPanel& pack_
 
 }  // namespace
 
+int64_t PackedWeights::column(int64_t panel, int64_t inside) const {
+  if (!gated) return std::min(panel * kPanelColumns + inside, columns);
+  const int64_t half = columns / 2, at = panel / 2 * kPanelColumns + inside;
+  return at < half ? panel % 2 * half + at : columns;
+}
+
 PackedWeights pack(const LinearSource& source, ThreadPool& pool, Arena& arena) {
   check_source(source);
   PackedWeights packed;
@@ -160,7 +170,9 @@ PackedWeights pack(const LinearSource& source, ThreadPool& pool, Arena& arena) {
   if (source.format == WeightFormat::kW8A8 && packed.k > kMaxInt8Columns)
     fail(ErrorCode::kModelUnsupported, source.name, ": int8 sums of ", packed.k,
          " products may overflow, at most ", kMaxInt8Columns, " are supported");
-  packed.panels = (packed.columns + kPanelColumns - 1) / kPanelColumns;
+  packed.gated = source.gated;
+  const int64_t parts = source.gated ? 2 : 1;
+  packed.panels = parts * ((packed.columns / parts + kPanelColumns - 1) / kPanelColumns);
   const auto padded = static_cast<size_t>(packed.panels * kPanelColumns);
   packed.bias = arena.take(padded * sizeof(float), source.name);
   pack_bias(source, packed);

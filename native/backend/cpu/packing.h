@@ -16,6 +16,11 @@ struct PackedWeights {
   Memory scale;       // int8: f32 [panels * kPanelColumns]
   Memory column_sum;  // int8: int32 [panels * kPanelColumns]
 
+  // Panels of the gate and of what it gates in turn, each part with panels of its own.
+  bool gated = false;
+
+  // The output column at `inside` of a panel; `columns` where there is none.
+  int64_t column(int64_t panel, int64_t inside) const;
   int64_t k4() const { return (k + 3) / 4; }
   size_t bytes() const { return weights.bytes() + bias.bytes() + scale.bytes() + column_sum.bytes(); }
 };

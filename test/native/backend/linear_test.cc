@@ -311,6 +311,41 @@ TEST("a written activation is quantised again") {
   CHECK(same_bits(contents(*backend, *y, 2)[0], product(*backend, *linear, {second[0]})[0]));
 }
 
+TEST("a gated product has the bits of a plain one behind which gate and up are joined") {
+  on_every_isa([](const std::string& isa) {
+    Random random(20);
+    for (const Shape& shape : {Shape{1, 1}, {32, 16}, {33, 70}, {64, 300}, {300, 257}, {544, 64}})
+      for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kW8A8}) {
+        const Layer gate(random, shape.n, shape.k), up(random, shape.n, shape.k);
+        LinearSource source{.parts = {gate.stored_w.all(), up.stored_w.all()},
+                            .bias = {gate.stored_bias.all(), Slice{}},
+                            .format = format,
+                            .name = "gate and up"};
+        const auto backend = make_cpu_backend({random.between(1, 4), isa});
+        constexpr int kMostRows = 600;
+        backend->prepare({kMostRows, 1, 1, 64}, {1, 1, 16, 1}, RopeTable{std::vector<float>(8, 1.0f)});
+        const auto plain = backend->make_linear(source);
+        source.gated = true;
+        const auto gated = backend->make_linear(source);
+        CHECK_EQ(gated->out_features, 2 * shape.n);
+        for (const int rows :
+             {1, random.between(2, 14), random.between(15, 41), random.between(42, 80), kMostRows}) {
+          if (rows == kMostRows && shape.n > 64) continue;  // time
+          const Matrix x = random_matrix(random, rows, shape.k);
+          auto from = made_from(*backend, x, Feeds::kLinear);
+          auto work = backend->make_activation(rows, 2 * shape.n, Feeds::kOther);
+          auto expected = backend->make_activation(rows, shape.n, Feeds::kLinear),
+               got = backend->make_activation(rows, shape.n, Feeds::kLinear);
+          backend->linear(*from, *plain, rows, *work);
+          backend->swiglu(*work, rows, *expected);
+          backend->gated_linear(*from, *gated, rows, *work, *got);
+          const Matrix a = contents(*backend, *expected, rows), b = contents(*backend, *got, rows);
+          CHECK(std::equal(a.begin(), a.end(), b.begin(), same_bits));
+        }
+      }
+  });
+}
+
 TEST("shapes that do not fit, unknown instruction sets and thread counts are refused by value") {
   Random random(11);
   const Layer layer(random, 30, 40);

@@ -100,6 +100,11 @@ class Faulty : public Backend {
     call("swiglu");
     inner_->swiglu(gate_up, rows, out);
   }
+  void gated_linear(const Activation& x, const Linear& weight, int rows, Activation& gate_up,
+                    Activation& out) override {
+    call("gated_linear");
+    inner_->gated_linear(x, weight, rows, gate_up, out);
+  }
   void write_kv(int layer, Activation& qkv, const Vector* q_norm, const Vector* k_norm, float eps) override {
     call("write_kv");
     inner_->write_kv(layer, qkv, q_norm, k_norm, eps);
