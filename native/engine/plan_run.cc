@@ -27,8 +27,8 @@ class Results {
     }
   }
 
-  void add(StepResult result, Clock::time_point ended) {
-    if (may_wait(result, ended)) {
+  void add(StepResult result, Clock::time_point begun, Clock::time_point ended) {
+    if (may_wait(result, ended, ended - begun)) {
       kept_.push_back({std::move(result), ended});
       return;
     }
@@ -47,11 +47,13 @@ class Results {
   };
   static constexpr int32_t kMostKept = 64;
 
-  // Not what comes before the plan's last step: it is read beside that one, and the next plan waits for one
+  // Whether nothing will be too old when the next step has ended, if it takes as long as this one. And not
+  // what comes before the plan's last step: it is read beside that one, and the next plan waits for one
   // result only.
-  bool may_wait(const StepResult& result, Clock::time_point ended) const {
+  bool may_wait(const StepResult& result, Clock::time_point ended, Clock::duration step) const {
+    const Clock::time_point oldest = kept_.empty() ? ended : kept_.front().ended;
     return result.more && result.repeat + 1 < ahead_ && kept_.size() < kept_.capacity() &&
-           (kept_.empty() || milliseconds(ended - kept_.front().ended) < hold_);
+           milliseconds(ended - oldest + step) < hold_;
   }
 
   const PlanHost& host_;
@@ -88,13 +90,14 @@ void run_plan(StepPlan plan, const PlanHost& host) {
   double gap = 0;
   Results results(host, plan);
   for (int32_t repeat = 0;; ++repeat) {
+    const auto step_begun = Clock::now();
     StepResult result = host.step(plan);
     const auto ended = Clock::now();
     result.repeat = repeat;
     result.gap = gap;
     result.more = repeat < plan.ahead && plan_holds(result) && !host.wanted();
     const bool more = result.more;
-    results.add(std::move(result), ended);
+    results.add(std::move(result), step_begun, ended);
     if (!more) return;
     if (repeat == 0) leave_out_what_is_done(plan);
     const auto begins = Clock::now();

@@ -71,7 +71,8 @@ struct StepPlan {
   bool demand = false;         // also report the union over the probed sequences
   // Further steps that may follow with the same rows and no new plan while nothing happens (plan_run.h).
   int32_t ahead = 0;
-  // Milliseconds for which results that another one follows may be kept, to be published with it.
+  // Milliseconds for which results that another one follows may be kept, to be published with it. Those of
+  // steps that take longer are not.
   double hold = 0;
 };
 

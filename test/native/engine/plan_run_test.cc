@@ -195,6 +195,23 @@ TEST("results are kept for no longer than the plan says, and say for how long") 
   CHECK(together.size() > 41 / 5);  // 10 ms have room for the ends of four steps at most, and the one after
 }
 
+TEST("results of steps that take longer than the plan's patience are published at once") {
+  std::mt19937 random(7);
+  StepPlan plan = full_plan(random);
+  plan.ahead = 5;
+  plan.hold = 2;
+  int32_t ran = 0, published = 0;
+  run_plan(plan, {.step =
+                      [&](const StepPlan&) {
+                        CHECK_EQ(published, ran++);
+                        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+                        return result_with(Event::kNothing, random);
+                      },
+                  .publish = [&](const StepResult&) { ++published; },
+                  .wanted = [] { return false; }});
+  CHECK_EQ(published, 6);
+}
+
 TEST("the clock of repeated steps goes on with the time that passes") {
   std::mt19937 random(2);
   StepPlan plan = full_plan(random);
