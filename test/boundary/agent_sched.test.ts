@@ -13,7 +13,7 @@ import { checkpoint } from '../fixtures/paths.js'
 /**
  * By how many points the simulator's hit rate may differ from the engine's. Who returns before whom depends on a few milliseconds here. First
  * come loses whole histories by it, one after another; agent-sched does not. A machine that stands still in the middle of a run can part
- * the two further: once, not three times in a row.
+ * the two further, so the middle of three runs counts.
  */
 const margins = { 'first come': 15, 'agent-sched': 10 }
 const workload = { agents: 16, places: 8, seed: 3 }
@@ -38,9 +38,13 @@ describe('hit rates of engine and simulator', () => {
   test.each([
     ['first come', firstCome],
     ['agent-sched', () => new AgentSched()],
-  ] as const)('agree within the margin where it does not: %s', { retry: 2 }, async (name, scheduler) => {
-    const { hitRate, simulatedHitRate } = await run(scheduler, 2048)
-    expect(Math.abs(hitRate - simulatedHitRate)).toBeLessThan(margins[name])
+  ] as const)('agree within the margin where it does not: %s', { timeout: 120_000 }, async (name, scheduler) => {
+    const apart: number[] = []
+    for (let i = 0; i < 3; ++i) {
+      const { hitRate, simulatedHitRate } = await run(scheduler, 2048)
+      apart.push(Math.abs(hitRate - simulatedHitRate))
+    }
+    expect(apart.toSorted((a, b) => a - b)[1]).toBeLessThan(margins[name])
   })
 })
 
