@@ -1,7 +1,8 @@
 // The CPU backend's products and attention beside the machine's limits, measured in the same run,
 // interleaved.
-//   kernels_bench [--threads N] [--isa NAME] [--samples N] [--only TEXT] [--json]
+//   kernels_bench [--threads N] [--isa NAME] [--fetch NAME] [--samples N] [--only TEXT] [--json]
 // --only: of the products and attention, those whose names contain TEXT.
+// --fetch: none, first or second (Fetch) for all rows, where else this processor's rule holds.
 // Weights of several layers are cycled through, so that products of few rows stream from memory as a real
 // model's do.
 
@@ -27,6 +28,7 @@ namespace {
 struct Options {
   int threads = 0;
   std::string isa, only;
+  FetchRule fetch = fetch_rule();
   int samples = 9;
   bool json = false;
 };
@@ -158,6 +160,14 @@ void print(const std::vector<Row>& rows, const CpuBackend& backend, bool json) {
   if (json) std::printf("]}\n");
 }
 
+FetchRule fetch_named(std::string_view name) {
+  constexpr std::pair<std::string_view, Fetch> kNames[] = {
+      {"none", Fetch::kNone}, {"first", Fetch::kFirst}, {"second", Fetch::kSecond}};
+  for (const auto& [known, fetch] : kNames)
+    if (name == known) return {.few = fetch, .many = fetch};
+  fail(ErrorCode::kInvalidArgument, "--fetch: expected none, first or second, got ", name);
+}
+
 Options parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
@@ -169,6 +179,8 @@ Options parse(int argc, char** argv) {
       options.threads = std::atoi(value), ++i;
     else if (flag == "--isa")
       options.isa = value, ++i;
+    else if (flag == "--fetch")
+      options.fetch = fetch_named(value), ++i;
     else if (flag == "--only")
       options.only = value, ++i;
     else if (flag == "--samples")
@@ -180,7 +192,7 @@ Options parse(int argc, char** argv) {
 }
 
 void run(const Options& options) {
-  const auto backend = make_cpu_backend({options.threads, options.isa});
+  const auto backend = make_cpu_backend({options.threads, options.isa, options.fetch});
   LimitsMeter one(1, backend->isa()), all(backend->threads(), backend->isa());
   Random random;
   std::vector<Row> rows;

@@ -10,7 +10,9 @@
 // change nothing in the result.
 
 constexpr int kVecsPerPanel = kPanelColumns / kLanes;
-constexpr int64_t kInt8StreamK4 = kFetchBlock / (kPanelColumns * 4);
+constexpr int64_t kInt8Step = kPanelColumns * 4;  // bytes of a panel's 4 k
+constexpr int kStepLines = kInt8Step / kLineBytes;
+constexpr int64_t kInt8StreamK4 = kFetchBlock / kInt8Step;
 
 // Vectors of columns for a tile of R rows: a power of two.
 constexpr int int8_vecs_for(int rows) {
@@ -28,14 +30,11 @@ struct Int8Part {
 // What is fetched beside a step of k. A lone pass over the columns fetches ahead of itself. Several share
 // what follows this part: each fetches as many of the lines of a step as its share is, and those beyond a
 // line each none.
-template <int V, bool kStream>
+template <int V, Fetch kFetch, bool kStream>
 class Int8Fetch {
  public:
-  static constexpr int64_t kStep = kPanelColumns * 4;
-  static constexpr int kPasses = kVecsPerPanel / V, kStepLines = kStep / kLineBytes;
-
   Int8Fetch(const MatmulInt8& m, const Int8Part& part, int column)
-      : Int8Fetch(m.w + (part.panel * m.k4 + part.k_begin) * kStep, part.k_count,
+      : Int8Fetch(m.w + (part.panel * m.k4 + part.k_begin) * kInt8Step, part.k_count,
                   column / (V * kLanes) * part.k_count * kLines) {}
 
   [[gnu::always_inline]] inline void step() {
@@ -51,15 +50,16 @@ class Int8Fetch {
   }
 
  private:
+  static constexpr int kPasses = kVecsPerPanel / V;
   static constexpr int kLines = kPasses < kStepLines ? kStepLines / kPasses : 1;
 
   // `begin`: of the part; `line`: the first of this pass behind it.
   Int8Fetch(const int8_t* begin, int64_t k_count, int64_t line)
       : ahead_(begin),
-        lines_(begin + k_count * kStep, line),
-        next_(begin + k_count * kStep + line * kLineBytes) {}
+        lines_(begin + k_count * kInt8Step, line),
+        next_(begin + k_count * kInt8Step + line * kLineBytes) {}
 
-  FetchAhead<kStep> ahead_;
+  FetchAhead<kInt8Step, kFetch> ahead_;
   FetchLines lines_;
   const int8_t* next_;
 };
@@ -85,7 +85,7 @@ inline void int8_finish(const MatmulInt8& m, int row, int64_t at, Acc sum) {
 // A part's products: kStream adds them to `sums` ([row of the tile][vector of the panel]), else the part is
 // all of k and goes to y. Never inlined: with other code around it GCC 12 keeps the sums of many rows in
 // memory.
-template <int R, int V, bool kFetch, bool kStream>
+template <int R, int V, Fetch kFetch, bool kStream>
 [[gnu::noinline]] void int8_tile(const MatmulInt8& m, const Int8Part& part, int row, int column, Acc* sums) {
   Acc sum[R][V];
   const int64_t at = part.panel * kPanelColumns + column;
@@ -113,11 +113,11 @@ template <int R, int V, bool kFetch, bool kStream>
     w += kPanelColumns * 4;
   };
   // Two steps at a time: beside the products of few rows, counting and addresses are a fifth of the work.
-  Int8Fetch<V, kStream> fetch(m, part, column);
+  Int8Fetch<V, kFetch, kStream> fetch(m, part, column);
   for (int64_t k = 1; k < part.k_count; k += 2) {
-    if (kFetch) fetch.step();
+    if (kFetch != Fetch::kNone) fetch.step();
     step();
-    if (kFetch) fetch.step();
+    if (kFetch != Fetch::kNone) fetch.step();
     step();
   }
   if (part.k_count % 2 != 0) step();
@@ -140,10 +140,13 @@ void int8_rows(const MatmulInt8& m, const Int8Part& part, int row, int rows, Acc
   }
   constexpr int kVecs = int8_vecs_for(R);
   for (int column = 0; column < kPanelColumns; column += kVecs * kLanes) {
-    if (row == 0 && column < Int8Fetch<kVecs, kStream>::kStepLines * kVecs * kLanes)
-      int8_tile<R, kVecs, true, kStream>(m, part, row, column, sums);
+    const bool fetches = row == 0 && column < kStepLines * kVecs * kLanes;
+    if (fetches && m.fetch == Fetch::kFirst)
+      int8_tile<R, kVecs, Fetch::kFirst, kStream>(m, part, row, column, sums);
+    else if (fetches && m.fetch == Fetch::kSecond)
+      int8_tile<R, kVecs, Fetch::kSecond, kStream>(m, part, row, column, sums);
     else
-      int8_tile<R, kVecs, false, kStream>(m, part, row, column, sums);
+      int8_tile<R, kVecs, Fetch::kNone, kStream>(m, part, row, column, sums);
   }
 }
 

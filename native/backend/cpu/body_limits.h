@@ -17,15 +17,22 @@ float fma_loop(int64_t iterations) {
   return total;
 }
 
-float read_loop(const void* data, int64_t bytes) {
+template <Fetch kFetch>
+float read_all(const void* data, int64_t bytes) {
   const char* p = static_cast<const char*>(data);
   VecI x[4] = {broadcast_i(0), broadcast_i(0), broadcast_i(0), broadcast_i(0)};
   constexpr int64_t kStep = 4 * sizeof(Vec);
-  FetchAhead<kStep> ahead(p);
+  FetchAhead<kStep, kFetch> ahead(p);
   for (int64_t i = 0; i < bytes; i += kStep) {
-    ahead.step();
+    if (kFetch != Fetch::kNone) ahead.step();
 #pragma GCC unroll 16
     for (int j = 0; j < 4; ++j) x[j] = max_i(x[j], load_i(p + i + j * static_cast<int64_t>(sizeof(Vec))));
   }
   return reduce_add(floats(max_i(max_i(x[0], x[1]), max_i(x[2], x[3]))));
+}
+
+float read_loop(const void* data, int64_t bytes, Fetch fetch) {
+  if (fetch == Fetch::kNone) return read_all<Fetch::kNone>(data, bytes);
+  return fetch == Fetch::kFirst ? read_all<Fetch::kFirst>(data, bytes)
+                                : read_all<Fetch::kSecond>(data, bytes);
 }

@@ -39,7 +39,7 @@ struct Bf16Weights {  // straight from the panel
 // fetches what it needs next itself. Of several, the first two fetch half each of the next block of k, so
 // that memory is busy in both. Blocks are small then: what is used lies in the first cache, since reading it
 // from the second would compete with the fetching.
-template <int P>
+template <int P, Fetch kFetch>
 class Bf16Fetch {
  public:
   Bf16Fetch(const Bf16Weights& weights, int64_t k_count, int pair)
@@ -52,7 +52,7 @@ class Bf16Fetch {
   }
 
  private:
-  FetchAhead<kPanelColumns * 2> ahead_;
+  FetchAhead<kPanelColumns * 2, kFetch> ahead_;
   FetchLines next_;
 };
 
@@ -77,7 +77,7 @@ struct Tile {
   bool first;         // first block of k: start from zero
 };
 
-template <int R, int P, bool kPrefetch, typename W>
+template <int R, int P, Fetch kFetch, typename W>
 void matmul_tile(const Tile& t, const W& weights, int pair) {
   Vec sum[R][2 * P];
   float* y = t.y + column_of(pair);
@@ -102,8 +102,8 @@ void matmul_tile(const Tile& t, const W& weights, int pair) {
   };
   // Two steps at a time: beside the products of few rows, counting and addresses are a fifth of the work.
   int64_t k = 0;
-  if constexpr (kPrefetch) {
-    Bf16Fetch<P> fetch(weights, t.k_count, pair);
+  if constexpr (kFetch != Fetch::kNone) {
+    Bf16Fetch<P, kFetch> fetch(weights, t.k_count, pair);
     for (; k + 1 < t.k_count; k += 2) {
       fetch.two_steps();
       step(k);
@@ -123,25 +123,30 @@ void matmul_tile(const Tile& t, const W& weights, int pair) {
 
 // One tile of `rows` rows over all columns of the panel.
 template <int R, typename W, bool kConverted>
-void matmul_rows(const Tile& tile, const W& weights, bool prefetch) {
+void matmul_rows(const Tile& tile, const W& weights, Fetch fetch) {
   constexpr int kPairs = kConverted ? pairs_for(kMaxTileRows) : pairs_for(R);
   for (int pair = 0; pair < kPairsPerPanel; pair += kPairs) {
     if constexpr (!kConverted) {
-      if (prefetch && pair < 2 * kPairs) {
-        matmul_tile<R, kPairs, true>(tile, weights, pair);
+      const bool fetches = pair < 2 * kPairs;
+      if (fetches && fetch == Fetch::kFirst) {
+        matmul_tile<R, kPairs, Fetch::kFirst>(tile, weights, pair);
+        continue;
+      }
+      if (fetches && fetch == Fetch::kSecond) {
+        matmul_tile<R, kPairs, Fetch::kSecond>(tile, weights, pair);
         continue;
       }
     }
-    matmul_tile<R, kPairs, false>(tile, weights, pair);
+    matmul_tile<R, kPairs, Fetch::kNone>(tile, weights, pair);
   }
 }
 
 template <typename W, bool kConverted, int R = kMaxTileRows>
-void matmul_rows_dispatch(int rows, const Tile& tile, const W& weights, bool prefetch) {
+void matmul_rows_dispatch(int rows, const Tile& tile, const W& weights, Fetch fetch) {
   if constexpr (R > 1) {
-    if (rows < R) return matmul_rows_dispatch<W, kConverted, R - 1>(rows, tile, weights, prefetch);
+    if (rows < R) return matmul_rows_dispatch<W, kConverted, R - 1>(rows, tile, weights, fetch);
   }
-  matmul_rows<R, W, kConverted>(tile, weights, prefetch);
+  matmul_rows<R, W, kConverted>(tile, weights, fetch);
 }
 
 void convert_block(const uint32_t* panel, int64_t k_count, float* out) {
@@ -191,7 +196,8 @@ void matmul_few(const MatmulBf16& m) {
       const int64_t count = m.k - k < block ? m.k - k : block;
       each_row_tile(m, [&](int row, int rows) {
         matmul_rows_dispatch<Bf16Weights, false>(rows, tile_of(m, row, panel, k, count),
-                                                 Bf16Weights{block_of(m, panel, k)}, row == 0);
+                                                 Bf16Weights{block_of(m, panel, k)},
+                                                 row == 0 ? m.fetch : Fetch::kNone);
       });
     }
 }
@@ -208,7 +214,7 @@ void matmul_many(const MatmulBf16& m) {
       each_row_tile(m, [&](int row, int rows) {
         for (int64_t i = 0; i < panels; ++i)
           matmul_rows_dispatch<ConvertedWeights, true>(rows, tile_of(m, row, panel + i, k, count),
-                                                       ConvertedWeights{converted(i), count}, false);
+                                                       ConvertedWeights{converted(i), count}, Fetch::kNone);
       });
     }
 }

@@ -39,9 +39,10 @@ bool has_finite(std::span<const float> values) {
 
 class CpuBackendImpl final : public CpuBackend {
  public:
-  CpuBackendImpl(int threads, const Kernels& kernels)
+  CpuBackendImpl(int threads, const Kernels& kernels, FetchRule fetch)
       : kernels_(kernels),
         isa_(kernels.isa),
+        fetch_(fetch),
         pool_(threads),
         convert_(static_cast<size_t>(threads) * kConvertFloats * sizeof(float), "matrix work memory") {}
 
@@ -354,7 +355,8 @@ class CpuBackendImpl final : public CpuBackend {
                                .bias = w.bias.as<float>() + column,
                                .y = to.y,
                                .y_stride = to.stride,
-                               .scratch = convert_.as<float>() + worker * kConvertFloats});
+                               .scratch = convert_.as<float>() + worker * kConvertFloats,
+                               .fetch = fetch_.bf16(count)});
     else
       kernels_.int8->matmul({.x = x.quantized.as<int8_t>(),
                              .x_stride = x.quantized_stride,
@@ -367,7 +369,8 @@ class CpuBackendImpl final : public CpuBackend {
                              .w_scale = w.scale.as<float>() + column,
                              .bias = w.bias.as<float>() + column,
                              .y = to.y,
-                             .y_stride = to.stride});
+                             .y_stride = to.stride,
+                             .fetch = fetch_.int8(count)});
   }
 
   // Pairs of panels of a gated product whose values lie in a worker's second cache until they are gated.
@@ -442,6 +445,7 @@ class CpuBackendImpl final : public CpuBackend {
 
   const Kernels kernels_;
   const std::string isa_;
+  const FetchRule fetch_;
   ThreadPool pool_;
   Arena weights_;
   WeightOrder order_;
@@ -465,7 +469,8 @@ int thread_count(int threads) {
 }
 
 std::unique_ptr<CpuBackend> make_cpu_backend(const CpuOptions& options) {
-  return std::make_unique<CpuBackendImpl>(thread_count(options.threads), select_kernels(options.isa));
+  return std::make_unique<CpuBackendImpl>(thread_count(options.threads), select_kernels(options.isa),
+                                          options.fetch);
 }
 
 }  // namespace agentinfer

@@ -9,12 +9,14 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/dispatch.h"
+#include "backend/cpu/fetch_rule.h"
 
 namespace agentinfer {
 
 struct CpuOptions {
   int threads = 0;  // 1..256; 0: default_threads()
   std::string isa;  // empty: the best; see available_isas()
+  FetchRule fetch = fetch_rule();
 };
 
 class CpuBackend : public Backend {

@@ -22,6 +22,14 @@ inline constexpr int kMaxAttentionChunk = 256;  // KV positions between two upda
 // touches the lines of so many positions only.
 inline constexpr int kKeyGroup = 16;
 
+// How weights are asked for ahead of their use. Which is best differs by processor (fetch_rule.h); results do
+// not.
+enum class Fetch : uint8_t {
+  kNone,    // not at all: the processor's own prefetchers follow the stream
+  kFirst,   // to the first cache, a block ahead, its two pages in turn
+  kSecond,  // to the second cache, a block ahead, line after line
+};
+
 // y[r][c] = sum over ascending k of x[r][k] * w[k][c] (one chain of fused multiply-adds), + bias[c].
 struct MatmulBf16 {
   const float* x;
@@ -34,6 +42,7 @@ struct MatmulBf16 {
   float* y;           // [rows][panels * kPanelColumns]
   int64_t y_stride;
   float* scratch;  // kConvertFloats
+  Fetch fetch = Fetch::kFirst;
 };
 
 // y = (sum x * w, exact in int32) * (x_scale[r] * w_scale[c]) + bias[c], the same bits on every instruction
@@ -51,6 +60,7 @@ struct MatmulInt8 {
   const float* bias;  // or null
   float* y;
   int64_t y_stride;
+  Fetch fetch = Fetch::kFirst;
 };
 
 enum class KvType : uint8_t { kF16, kBF16, kF32 };
@@ -97,7 +107,7 @@ struct FloatKernels {
   // 256).
   float (*fma_loop)(int64_t iterations);
   int64_t fma_flops;
-  float (*read_loop)(const void* data, int64_t bytes);
+  float (*read_loop)(const void* data, int64_t bytes, Fetch fetch);
 };
 
 struct Int8Kernels {

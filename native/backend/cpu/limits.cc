@@ -37,9 +37,11 @@ LimitsMeter::LimitsMeter(int threads, std::string_view isa)
 double LimitsMeter::read_bytes_per_s() {
   constexpr int kParts = 64;
   constexpr size_t kPart = kReadBytes / kParts;
+  const Fetch fetch = fetch_rule().bf16(1);
   const auto start = std::chrono::steady_clock::now();
   pool_.parallel_for(kParts, [&](int part, int) {
-    consume(kernels_.floats->read_loop(memory_.as<std::byte>() + static_cast<size_t>(part) * kPart, kPart));
+    consume(kernels_.floats->read_loop(memory_.as<std::byte>() + static_cast<size_t>(part) * kPart, kPart,
+                                       fetch));
   });
   return static_cast<double>(kReadBytes) / seconds_since(start);
 }

@@ -150,6 +150,25 @@ TEST("a row's product has the same bits alone, in any batch and on any number of
   });
 }
 
+TEST("however weights are fetched, the bits are the same") {
+  on_every_isa([](const std::string& isa) {
+    Random random(21);
+    const Layer layer(random, 131, 700);
+    const Matrix x = random_matrix(random, 60, layer.k);
+    for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kW8A8})
+      for (const size_t rows : {1, 2, 5, 8, 14, 15, 60}) {
+        const Matrix part(x.begin(), x.begin() + static_cast<int64_t>(rows));
+        Matrix expected;
+        for (const Fetch fetch : {Fetch::kNone, Fetch::kFirst, Fetch::kSecond}) {
+          const auto backend = make_cpu_backend({2, isa, {.few = fetch, .many = fetch}});
+          const Matrix got = product(*backend, *backend->make_linear(layer.source(format)), part);
+          if (expected.empty()) expected = got;
+          for (size_t r = 0; r < rows; ++r) CHECK(same_bits(got[r], expected[r]));
+        }
+      }
+  });
+}
+
 TEST("large row counts take the same sums as small ones") {
   on_every_isa([](const std::string& isa) {
     Random random(4);
