@@ -17,7 +17,9 @@ import { LlamaPeer, peerInstalled } from '../peer/llama.js'
 import { deviceOption, flag, option } from '../options.js'
 import { Random } from '../random.js'
 import { median } from '../report.js'
-import type { Report, Row } from '../report.js'
+import type { Report } from '../report.js'
+import { leastStepSeconds } from '../step_limits.js'
+import type { Weights } from '../step_limits.js'
 import type { OpeningFigures } from '../opening_process.js'
 
 export const description = 'decode, prefill, opening, memory and tokenising of one engine, beside the limits of the machine and node-llama-cpp'
@@ -43,7 +45,6 @@ const decodeTokens = 64
 const promptTokens = 16
 const batch = 8
 const verifyRows = 6
-type Weights = 'bf16' | 'int8'
 
 /** Distinct prompts, so that no prefix cache is measured by accident. */
 const random = new Random(1)
@@ -66,6 +67,7 @@ async function decodeStep(engine: Engine, rows: number): Promise<number> {
 }
 
 interface Samples {
+  /** Of each round, around its decoding with one row: on some machines memory has two speeds, and changes from one to the other. */
   readonly limits: MachineLimits[]
   /** Tokens per second. */
   readonly prefill: number[]
@@ -88,8 +90,9 @@ async function roundsOf(report: Report, { name, threads }: Subject, weights: Wei
   for (let round = -1; round < rounds; round++) {
     report.progress(`${weights}: round ${round + 1} of ${rounds}`)
     const keep = <T>(list: T[], value: T): void => void (round >= 0 && list.push(value))
-    if (onCpu()) keep(samples.limits, await measureLimits({ threads, samples: 1 }))
+    const before = onCpu() ? await measureLimits({ threads, samples: 3 }) : undefined
     keep(samples.one, await decodeStep(engine, 1))
+    if (before !== undefined) keep(samples.limits, middleOf(before, await measureLimits({ threads, samples: 3 })))
     keep(samples.verify, await decodeStep(engine, verifyRows))
     keep(samples.batch, await decodeStep(engine, batch))
     keep(samples.prefill, await prefill(engine))
@@ -104,12 +107,12 @@ async function roundsOf(report: Report, { name, threads }: Subject, weights: Wei
   return samples
 }
 
-/** Read by decoding one token of the middle of a sample: weights, of which int8 keeps the head at 16 bit, and 16-bit KV. */
-function bytesPerToken(shape: ModelShape, weights: Weights): number {
-  const head = 2 * shape.hiddenSize * shape.vocabSize
-  const all = weightBytesPerToken(shape)
-  const kv = 2 * 2 * shape.layers * shape.kvHeads * (shape.hiddenSize / shape.heads) * (promptTokens + decodeTokens / 2)
-  return kv + (weights === 'bf16' ? all : (all - head) / 2 + head)
+function middleOf(a: MachineLimits, b: MachineLimits): MachineLimits {
+  return {
+    readBytesPerSecond: (a.readBytesPerSecond + b.readBytesPerSecond) / 2,
+    flopsPerSecond: (a.flopsPerSecond + b.flopsPerSecond) / 2,
+    int8OpsPerSecond: (a.int8OpsPerSecond + b.int8OpsPerSecond) / 2,
+  }
 }
 
 const targets = {
@@ -117,36 +120,42 @@ const targets = {
   int8: { prefill: 500, batchOverPeer: 10 },
 } as const
 
-/** Of decoding and of prefill. An NPU's limits are not measured here. */
-function cpuLimits({ name, shape }: Subject, weights: Weights, limits: readonly MachineLimits[]): [Partial<Row>, Partial<Row>] {
-  if (limits.length === 0) return [{}, {}]
-  const decode = median(limits.map((limit) => limit.readBytesPerSecond)) / bytesPerToken(shape, weights)
-  const operations = median(limits.map((limit) => (weights === 'bf16' ? limit.flopsPerSecond : limit.int8OpsPerSecond)))
-  return [
-    { limit: decode, target: 0.9 * decode },
-    { limit: operations / flopsPerPrefillToken(shape), ...(name === '0.5b' && { target: targets[weights].prefill }) },
-  ]
+/**
+ * The limit of a figure, where one was measured (an NPU's is not here): its share is the median of the rounds' shares. The medians of figures
+ * and limits by themselves could come from rounds of unlike speed.
+ */
+function limited(figures: readonly number[], limits: readonly number[]): { limit?: number } {
+  if (limits.length === 0) return {}
+  return { limit: median(figures) * median(figures.map((figure, i) => limits[i]! / figure)) }
 }
 
-function addRows(report: Report, subject: Subject, weights: Weights, samples: Samples): void {
-  const [decodeLimits, prefillLimits] = cpuLimits(subject, weights, samples.limits)
-  const perSecond = (rows: number, steps: readonly number[]): number[] => steps.map((ms) => (1000 * rows) / ms)
+function addRows(report: Report, { name, shape }: Subject, weights: Weights, samples: Samples): void {
   const unit = 'tok/s'
-  report.addSamples({ name: `${weights} decode, 1 sequence`, unit, ...decodeLimits }, perSecond(1, samples.one))
-  report.addSamples(
-    { name: `${weights} prefill ${prefillTokens}`, unit, ...prefillLimits },
-    samples.prefill,
-  )
-  report.addSamples(
-    { name: `${weights} forward of ${verifyRows} rows over 1 row`, unit: 'x', target: 1.15, better: 'lower' },
-    samples.verify.map((ms, i) => ms / samples.one[i]!),
-  )
+  const perSecond = (rows: number, steps: readonly number[]): number[] => steps.map((ms) => (1000 * rows) / ms)
+  const context = promptTokens + decodeTokens / 2 // of the middle of a sample
+  const least = (rows: number): number[] => samples.limits.map((limits) => 1000 * leastStepSeconds(shape, weights, limits, rows, context))
+  const leastOne = least(1)
+
+  const one = perSecond(1, samples.one)
+  const decode = limited(one, perSecond(1, leastOne))
+  report.addSamples({ name: `${weights} decode, 1 sequence`, unit, ...decode, ...(decode.limit !== undefined && { target: 0.9 * decode.limit }) }, one)
+
+  const operations = samples.limits.map((limits) => (weights === 'bf16' ? limits.flopsPerSecond : limits.int8OpsPerSecond))
+  const prefillLimit = limited(samples.prefill, operations.map((rate) => rate / flopsPerPrefillToken(shape)))
+  const prefillTarget = onCpu() && name === '0.5b' ? { target: targets[weights].prefill } : {}
+  report.addSamples({ name: `${weights} prefill ${prefillTokens}`, unit, ...prefillLimit, ...prefillTarget }, samples.prefill)
+
+  const verify = samples.verify.map((ms, i) => ms / samples.one[i]!)
+  const verifyLimit = limited(verify, least(verifyRows).map((ms, i) => ms / leastOne[i]!))
+  report.addSamples({ name: `${weights} forward of ${verifyRows} rows over 1 row`, unit: 'x', ...verifyLimit, target: 1.15, better: 'lower' }, verify)
+
   const together = perSecond(batch, samples.batch)
-  const target = samples.peerBatch.length === 0 ? {} : { target: targets[weights].batchOverPeer * median(samples.peerBatch) }
-  report.addSamples({ name: `${weights} decode, ${batch} sequences`, unit, ...target }, together)
+  const batchTarget = samples.peerBatch.length === 0 ? {} : { target: targets[weights].batchOverPeer * median(samples.peerBatch) }
+  report.addSamples({ name: `${weights} decode, ${batch} sequences`, unit, ...limited(together, perSecond(batch, least(batch))), ...batchTarget }, together)
+
   if (samples.peerDecode.length === 0) return
   const peer = `node-llama-cpp ${weights === 'bf16' ? 'BF16' : 'Q8_0'}`
-  report.addSamples({ name: `${peer} decode, 1 sequence`, unit, ...('limit' in decodeLimits ? { limit: decodeLimits.limit } : {}) }, samples.peerDecode)
+  report.addSamples({ name: `${peer} decode, 1 sequence`, unit, ...limited(samples.peerDecode, perSecond(1, leastOne)) }, samples.peerDecode)
   report.addSamples({ name: `${peer} prefill ${prefillTokens}`, unit }, samples.peerPrefill)
   report.addSamples({ name: `${peer} decode, ${batch} sequences`, unit }, samples.peerBatch)
 }
