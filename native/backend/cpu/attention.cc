@@ -78,9 +78,11 @@ void CpuAttention::run(const FloatKernels& kernels, ThreadPool& pool, CpuKvCache
   const Call call{kernels, cache, layer, qkv, out};
   const int tiles = static_cast<int>(tiles_.size());
   if (parts_.empty()) {
-    // Last tiles first: with a long prompt they see the most and take the longest.
+    // Of a long prompt the last tiles see the most and take the longest: they come first. Where a sequence is
+    // one tile for each head (decoding), a thread attends to the rows that it has just written.
+    const bool prompt = tiles > static_cast<int>(inputs_.sequences.size()) * shape_.kv_heads;
     pool.parallel_for(tiles, [&](int task, int worker) {
-      whole_tile(call, tiles_[static_cast<size_t>(tiles - 1 - task)], worker);
+      whole_tile(call, tiles_[static_cast<size_t>(prompt ? tiles - 1 - task : task)], worker);
     });
     return;
   }
