@@ -16,9 +16,11 @@ import type { SpeculationUsage } from './engine/speculation.js'
 export interface RequestMessage {
   /** A UUID. */
   readonly engine: string
+  /** Counts from 1, prefills of sessions included. */
   readonly request: number
   /** `session.id`; undefined: it belongs to none. */
   readonly session: number | undefined
+  /** As it was given; `''`: none was. */
   readonly tenant: string
 }
 
@@ -26,8 +28,11 @@ export interface RequestMessage {
 export interface RequestStartMessage extends RequestMessage {
   /** Of its session, as given to `engine.session`: what ties the requests of a run of agents together. */
   readonly run: string | undefined
+  /** Of its session, as given to `engine.session`; undefined: it has none. */
   readonly role: string | undefined
+  /** Higher goes first. */
   readonly priority: number
+  /** Of the whole prompt, found in the cache or not. */
   readonly promptTokens: number
   /** To be generated at most. */
   readonly maxTokens: number
@@ -37,7 +42,9 @@ export interface RequestStartMessage extends RequestMessage {
 
 /** `agentinfer:request:first-token`. Milliseconds, as in `Timings`. */
 export interface RequestFirstTokenMessage extends RequestMessage {
+  /** From the call to the beginning of the first step it took part in, ms. */
   readonly queued: number
+  /** From there to now, ms. */
   readonly prefill: number
   /** Of the prompt: tokens whose KV was found. */
   readonly cachedTokens: number
@@ -51,15 +58,21 @@ export interface RequestPreemptMessage extends RequestMessage {
 
 /** `agentinfer:request:end`: its output is complete, or its reader has left (`abort`). */
 export interface RequestEndMessage extends RequestMessage {
+  /** Why it ended. */
   readonly finishReason: FinishReason
+  /** Its tokens. */
   readonly usage: Readonly<Usage>
+  /** Its milliseconds. */
   readonly timings: Readonly<Timings>
+  /** What drafts did for it. */
   readonly speculation: Readonly<SpeculationUsage>
+  /** How often its KV gave way to others'. */
   readonly preemptions: number
 }
 
 /** `agentinfer:request:error`: it failed, or was aborted by its signal. `request` is undefined when its prompt could not be made. */
 export interface RequestErrorMessage extends Omit<RequestMessage, 'request'> {
+  /** Undefined: it failed before it had a number, such as one whose chat template refuses the messages. */
   readonly request: number | undefined
   /** An `AgentInferError`, or the reason of the signal. */
   readonly error: unknown
@@ -71,6 +84,7 @@ export interface StepStartMessage {
   readonly engine: string
   /** Counts from 0. */
   readonly step: number
+  /** Its name. */
   readonly scheduler: string
   /** Sequences in it; 0: a step that only looks things up. */
   readonly rows: number
@@ -80,13 +94,15 @@ export interface StepStartMessage {
   readonly preempted: number
   /** The plan is that of the step before; nobody was asked. */
   readonly repeated: boolean
-  /** Requests that hold KV, and those that wait. */
+  /** Live requests that hold KV, those that start with this step not among them. */
   readonly running: number
+  /** Live requests that hold none. */
   readonly waiting: number
 }
 
 /** `agentinfer:step:end`: its result is there. Milliseconds. */
 export interface StepEndMessage {
+  /** As in `RequestMessage`. */
   readonly engine: string
   /** That of its start. */
   readonly step: number
@@ -99,12 +115,23 @@ export interface StepEndMessage {
   /** Sequences that found no room. */
   readonly deferred: number
   /** KV blocks after it. */
-  readonly pool: { readonly total: number; readonly free: number; readonly cached: number; readonly used: number }
+  readonly pool: {
+    /** All of them. */
+    readonly total: number
+    /** In no use. */
+    readonly free: number
+    /** Held by nobody, still to be found by prompts that begin alike. */
+    readonly cached: number
+    /** Held by running requests. */
+    readonly used: number
+  }
 }
 
 /** `agentinfer:step:error`: the scheduler failed, or the device; the requests concerned are told as well. */
 export interface StepErrorMessage {
+  /** As in `RequestMessage`. */
   readonly engine: string
+  /** An `AgentInferError`: `ERR_SCHEDULER`, `ERR_DEVICE`, or `ERR_INTERNAL` where a result could not be handled. */
   readonly error: unknown
 }
 
@@ -128,12 +155,15 @@ export interface AgentStartMessage extends AgentMessage {
 
 /** `agentinfer:agent:event`: what its reader gets as well, but for the deltas of text. */
 export interface AgentEventMessage extends AgentMessage {
-  readonly event: Exclude<AgentEvent, { readonly type: 'delta' }>
+  /** As `agent.run` gives it. */
+  readonly event: Exclude<AgentEvent, Record<'type', 'delta'>>
 }
 
 /** `agentinfer:agent:end` */
 export interface AgentEndMessage extends AgentMessage {
+  /** Why it ended. */
   readonly end: EndReason
+  /** Undefined when the run ended without one. */
   readonly answer: string | undefined
   /** Since it was started, milliseconds. */
   readonly milliseconds: number
@@ -141,22 +171,35 @@ export interface AgentEndMessage extends AgentMessage {
 
 /** `agentinfer:agent:error`: aborted, or an engine failed. */
 export interface AgentErrorMessage extends AgentMessage {
+  /** The reason of the abort, or what broke the run, such as an engine's `AgentInferError`. */
   readonly error: unknown
 }
 
 /** The channels by name, and what is published on them. */
 export interface DiagnosticsMessages {
+  /** Once for each request, unless it fails before. */
   'agentinfer:request:start': RequestStartMessage
+  /** Once at most, before `end`. */
   'agentinfer:request:first-token': RequestFirstTokenMessage
+  /** As often as it happens. */
   'agentinfer:request:preempt': RequestPreemptMessage
+  /** The last of a request, unless `error` is. */
   'agentinfer:request:end': RequestEndMessage
+  /** The last of a request, unless `end` is. */
   'agentinfer:request:error': RequestErrorMessage
+  /** Before each step. */
   'agentinfer:step:start': StepStartMessage
+  /** After each step, when its result is there. */
   'agentinfer:step:end': StepEndMessage
+  /** Instead of a step, or behind one. */
   'agentinfer:step:error': StepErrorMessage
+  /** Once for each run. */
   'agentinfer:agent:start': AgentStartMessage
+  /** As often as something happens. */
   'agentinfer:agent:event': AgentEventMessage
+  /** The last of a run, unless `error` is. */
   'agentinfer:agent:end': AgentEndMessage
+  /** The last of a run, unless `end` is. */
   'agentinfer:agent:error': AgentErrorMessage
 }
 

@@ -31,6 +31,7 @@ const brand = Symbol.for('agentinfer.error')
  * came, and is meant for people; `cause` is the error underneath, if any. `instanceof` works across two copies of the package.
  */
 export class AgentInferError extends Error {
+  /** What programs decide on; its meaning never changes. */
   readonly code: ErrorCode
   /** Facts behind the error that a program may use, such as the memory plan of `ERR_OUT_OF_MEMORY`. */
   readonly details: Readonly<Record<string, unknown>> | undefined

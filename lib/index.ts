@@ -81,4 +81,4 @@ export type { MalformedCall, ParsedCall, ToolCallText } from './text/tool_calls.
 export type { CompressCosts, CompressOptions, ContextPiece, GateVerdict, SwapPlan } from './policy/compress.js'
 export type { ModelSize } from './policy/compress_costs.js'
 export type { RankOptions, SearchResult } from './policy/observe.js'
-export type { CollabOptions, CustomRoute, RouteDecision, RouteName, RouteReason, Router, StepSignals, StuckSensor, Which, WrittenSignals } from './policy/route.js'
+export type { CollabOptions, CustomRoute, RouteDecision, RouteName, RouteReason, Routed, Router, StepSignals, StuckSensor, Which, WrittenSignals } from './policy/route.js'

@@ -139,27 +139,49 @@ export interface StepResult {
 
 /** What config.json says, resolved. Sizes in elements. */
 export interface ModelInfo {
+  /** As in config.json, such as `PanguEmbeddedForCausalLM`. */
   architecture: string
+  /** Of a token's state between layers. */
   hiddenSize: number
+  /** Decoder layers. */
   layers: number
+  /** Query heads of a layer. */
   heads: number
+  /** Heads of keys and values of a layer: `heads` is a multiple. */
   kvHeads: number
+  /** Of one head. */
   headDim: number
+  /** Of the gated MLP. */
   intermediateSize: number
+  /** Rows of the embedding; the tokenizer may know fewer ids. */
   vocabSize: number
+  /** Tokens that the model was made for; `maxContext` of the engine may be less. */
   maxPositionEmbeddings: number
+  /** Base of the rotary embedding's frequencies. */
   ropeTheta: number
+  /** What RMSNorm adds under its root. */
   rmsNormEps: number
+  /** Whether the projections of queries, keys and values have biases. */
   qkvBias: boolean
+  /** Whether the projection behind attention has a bias. */
   oBias: boolean
+  /** Whether the MLP's projections have biases. */
   mlpBias: boolean
+  /** Whether queries and keys are normed head by head, as in Qwen3. */
   qkNorm: boolean
+  /** Whether attention and MLP are normed behind as well as before, as in openPangu. */
   sandwichNorm: boolean
+  /** Whether the output matrix is the embedding. */
   tieWordEmbeddings: boolean
+  /** Declared for the folder's weights: `BF16`, `F16` or `F32`. What the engine computes with is its option `weights`. */
   dtype: string
+  /** Whether the folder has int8 weights with their scales, as `agentinfer quantize` makes them. */
   w8a8: boolean
+  /** Of the token before a text; -1: none. */
   bosTokenId: number
+  /** Of the token that fills; -1: none. */
   padTokenId: number
+  /** Of the tokens that end a generation, those of generation_config.json included. */
   eosTokenIds: Int32Array
 }
 

@@ -227,8 +227,13 @@ export interface SessionOptions {
 
 /** Text in parts. */
 export interface SessionSegments {
-  /** In their order; `special`: whether markers in a part become special ids. */
-  segments: readonly { text: string; special: boolean }[]
+  /** In their order. */
+  segments: readonly {
+    /** Goes on where the one before it ends: a word may span the border, a marker only where both may have some. */
+    text: string
+    /** Whether special markers in it become special ids. */
+    special: boolean
+  }[]
 }
 
 /** Ids. */

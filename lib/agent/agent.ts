@@ -17,6 +17,7 @@ const runOptions = ['signal'] as const satisfies readonly (keyof RunOptions)[]
 
 /** Thinks, calls tools and observes, on one model or on two, until it has an answer or meets a limit. */
 export class Agent {
+  /** As given, or the default: what its sessions have as their role, and events and records name it by. */
   readonly name: string
   readonly #agent: ResolvedAgent
 

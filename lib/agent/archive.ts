@@ -1,9 +1,14 @@
 /** Full texts of everything an agent's tools returned, under short ids that the models can name. Nothing in it is ever shortened. */
 
+/** What a tool returned. */
 export interface ArchivedText {
+  /** Unique in the run, such as `o3`. */
   readonly id: string
+  /** All of it, as the tool renders it. */
   readonly text: string
+  /** Name of the tool that returned it. */
   readonly tool: string
+  /** That called it; the first is 1. */
   readonly turn: number
   /** The call in short, such as `open(url: "…")`. */
   readonly call: string

@@ -1,5 +1,6 @@
 /** What a run may spend. A child's spending counts for its parents as well, so a tree of agents keeps the limits of its root. */
 
+/** What a run may spend; it ends when one of them is reached. */
 export interface Limits {
   /** Turns: generations of the main loop. Default: 40. */
   readonly turns: number
@@ -12,10 +13,13 @@ export interface Limits {
 /** A limit of a run, by name. */
 export type LimitName = keyof Limits
 
-/** What a run has spent so far: turns, generated tokens, seconds. */
+/** What a run has spent so far, those it goes on from included. */
 export interface Spent {
+  /** Its own; called agents count theirs. */
   readonly turns: number
+  /** Generated, those of progress checks, distillation and called agents included. */
   readonly tokens: number
+  /** Since it began, without the time between a record and its resumption. */
   readonly seconds: number
 }
 

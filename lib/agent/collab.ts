@@ -4,7 +4,7 @@
  * finds its KV.
  */
 import { confidenceOf } from '../policy/route.js'
-import type { RouteDecision, Router, Which } from '../policy/route.js'
+import type { Routed, Router, Which } from '../policy/route.js'
 import type { Side } from './compressor.js'
 import type { AgentEvent, UsageEvent, UsagePurpose } from './events.js'
 import type { AgentResponse } from './host.js'
@@ -41,7 +41,8 @@ export interface CollabHost {
 export interface CollabRecord {
   /** Of the router. */
   readonly name: string
-  readonly state: { readonly state: unknown; readonly decision: RouteDecision }
+  /** What it said last. */
+  readonly state: Routed
 }
 
 /** Tokens of context that make it worth having another model write a turn. */

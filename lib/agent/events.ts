@@ -10,66 +10,191 @@ export type EndReason = 'answer' | LimitName | 'silent' | 'context' | 'abort'
 /** What a generation was for: a turn, one that the other model wrote again, a verdict on progress, a memory, or KV that will be needed. */
 export type UsagePurpose = 'turn' | 'withdrawn' | 'progress' | 'distil' | 'warm' | 'precompute'
 
-/** What a generation cost. Tokens of the prompt: in all, found in the cache; milliseconds. */
-export interface UsageEvent {
-  readonly type: 'usage'
+/** Most events say in which turn. */
+export interface InTurn {
+  /** The first is 1; of what goes on in the background, the one that was last begun. */
   readonly turn: number
+}
+
+/** What a generation cost. */
+export interface UsageEvent extends InTurn {
+  /** After a generation, whatever it was for. */
+  readonly type: 'usage'
+  /** Who generated. */
   readonly model: Which
+  /** What it was for. */
   readonly purpose: UsagePurpose
+  /** Tokens of the whole prompt, found in the cache or not. */
   readonly promptTokens: number
+  /** Of the prompt: tokens whose KV was found. */
   readonly cachedTokens: number
+  /** Tokens generated, without the one that ended it; 0 where KV alone was wanted. */
   readonly completionTokens: number
+  /** From the call to the end. */
   readonly milliseconds: number
+  /** Absent where KV alone was wanted (`warm`, `precompute`). */
   readonly finishReason?: FinishReason
+  /** From the call to the beginning of the first step, ms; 0 where KV alone was wanted. */
   readonly queued: number
+  /** From there to the first token, ms; where KV alone was wanted, all of it. */
   readonly prefill: number
-  /** The first turn after a change of model: promptTokens - cachedTokens were computed for it, `appended` of which were new to everybody. */
-  readonly switched?: { readonly from: Which; readonly warm: boolean; readonly appended: number }
+  /** Of the first turn after a change of model: promptTokens - cachedTokens were computed for it. Absent: no change. */
+  readonly switched?: {
+    /** Who wrote the turn before. */
+    readonly from: Which
+    /** Whether the model has read ahead in the background since it last wrote. */
+    readonly warm: boolean
+    /** Tokens that were new to both models, as the one before counted them. */
+    readonly appended: number
+  }
 }
 
 /** A memory is being made of old observations, and takes their place. */
-export type CompressEvent = { readonly type: 'compress'; readonly turn: number } & (
-  | { readonly phase: 'launch'; readonly plan: SwapPlan; readonly rule: string }
-  | { readonly phase: 'ready'; readonly memory: string; readonly milliseconds: number }
-  | { readonly phase: 'swap'; readonly before: number; readonly after: number; readonly kept: number; readonly replaced: readonly string[] }
-  | { readonly phase: 'fail' | 'late'; readonly reason: string }
-  /** A model that takes over does not read these observations; `saved`: tokens, about. */
-  | { readonly phase: 'omit'; readonly model: Which; readonly omitted: readonly string[]; readonly saved: number }
-)
+export type CompressEvent = InTurn & {
+  /** What becomes of the context. */
+  readonly type: 'compress'
+} & (
+    | {
+        /** The memory begins to be written, in the background. */
+        readonly phase: 'launch'
+        /** What will go, and what that is expected to cost and save. */
+        readonly plan: SwapPlan
+        /** What decided: `gate`, `paper`, `custom`, or `context full`. */
+        readonly rule: string
+      }
+    | {
+        /** The new context is there, its KV computed. */
+        readonly phase: 'ready'
+        /** As the models will read it. */
+        readonly memory: string
+        /** Since `launch`. */
+        readonly milliseconds: number
+      }
+    | {
+        /** The new context takes the place of the old one. */
+        readonly phase: 'swap'
+        /** Tokens of the old one, as the first model that has it counts them. */
+        readonly before: number
+        /** Tokens of the new one, by the same model. */
+        readonly after: number
+        /** Tokens before the first change, whose KV stayed, as planned. */
+        readonly kept: number
+        /** Ids of the observations that went. */
+        readonly replaced: readonly string[]
+      }
+    | {
+        /** Nothing has changed: it could not be done, or the run ended before. After `fail`, some turns pass before it is tried again. */
+        readonly phase: 'fail' | 'late'
+        /** What went wrong. */
+        readonly reason: string
+      }
+    | {
+        /** A model that takes over does not read old observations. */
+        readonly phase: 'omit'
+        /** Who takes over. */
+        readonly model: Which
+        /** Ids of the observations that it does not read. */
+        readonly omitted: readonly string[]
+        /** Tokens that it need not read, about. */
+        readonly saved: number
+      }
+  )
 
 /** What the reader of a run gets. */
 export type AgentEvent =
-  /** Again for the same turn when the other model writes it again (`escalate` with the reason `doubt`): what was said in it is withdrawn. */
-  | { readonly type: 'turn'; readonly turn: number; readonly model: Which }
-  /** Pieces as they come. `retract`: the text shown so far in this turn was thinking. */
-  | { readonly type: 'delta'; readonly turn: number; readonly channel: 'thinking' | 'text' | 'retract'; readonly text: string }
-  | { readonly type: 'think'; readonly turn: number; readonly model: Which; readonly text: string }
-  | { readonly type: 'tool-call'; readonly turn: number; readonly call: ToolCall }
-  | {
-      readonly type: 'observation'
-      readonly turn: number
-      readonly call: ToolCall
+  | (InTurn & {
+      /**
+       * A turn begins. Again for the same turn when the other model writes it again (`escalate` with the reason `doubt`): what was said in it
+       * is withdrawn.
+       */
+      readonly type: 'turn'
+      /** Who writes it. */
+      readonly model: Which
+    })
+  | (InTurn & {
+      /** Pieces as they come. */
+      readonly type: 'delta'
+      /** `retract`: the text shown so far in this turn was thinking. */
+      readonly channel: 'thinking' | 'text' | 'retract'
+      /** Goes on where the piece before it ended; `''` with `retract`. */
       readonly text: string
-      /** Where the archive keeps the full text. */
+    })
+  | (InTurn & {
+      /** The thinking of a turn, and its text where it makes calls; none where there is neither. */
+      readonly type: 'think'
+      /** Who wrote it. */
+      readonly model: Which
+      /** All of it, without markers. */
+      readonly text: string
+    })
+  | (InTurn & {
+      /** Before the calls of a turn are made, once for each. */
+      readonly type: 'tool-call'
+      /** It may be one that cannot be read: then an observation says so. */
+      readonly call: ToolCall
+    })
+  | (InTurn & {
+      /** When all calls of a turn are done, once for each, in their order. */
+      readonly type: 'observation'
+      /** As in `tool-call`. */
+      readonly call: ToolCall
+      /** What the models read of it. */
+      readonly text: string
+      /** Where the archive keeps the full text; undefined: the call failed. */
       readonly ref: string | undefined
+      /** False: `text` says what went wrong. */
       readonly ok: boolean
+      /** That the call took, further attempts and pauses between them included. */
       readonly milliseconds: number
-    }
-  | { readonly type: 'progress'; readonly turn: number; readonly model: Which; readonly probability: number | undefined; readonly reason: string }
-  | {
+    })
+  | (InTurn & {
+      /** A model's verdict on its turn. */
+      readonly type: 'progress'
+      /** Who wrote the turn, and judges it. */
+      readonly model: Which
+      /** Of TRUE, 0..1; undefined: it wrote neither TRUE nor FALSE. */
+      readonly probability: number | undefined
+      /** In the model's words; `''` where none is asked for. */
+      readonly reason: string
+    })
+  | (InTurn & {
+      /** The other model does the next turn, or this one again (`doubt`): up or down. */
       readonly type: 'escalate'
-      readonly turn: number
+      /** Who did the last one. */
       readonly from: Which
+      /** Who does the next one. */
       readonly to: Which
+      /** Why. */
       readonly reason: RouteReason
+      /** Probability of being stuck, 0..1. */
       readonly stuck: number
-    }
+    })
   | CompressEvent
   | UsageEvent
-  /** What an agent does that was called as a tool. */
-  | { readonly type: 'agent'; readonly agent: string; readonly id: string; readonly event: AgentEvent }
-  | { readonly type: 'answer'; readonly turn: number; readonly text: string }
-  | { readonly type: 'end'; readonly reason: EndReason; readonly spent: Spent }
+  | {
+      /** What an agent does that was called as a tool. */
+      readonly type: 'agent'
+      /** Its name. */
+      readonly agent: string
+      /** Of the call, as in `tool-call`. */
+      readonly id: string
+      /** What its own reader would get. */
+      readonly event: AgentEvent
+    }
+  | (InTurn & {
+      /** The run has one; `end` follows. */
+      readonly type: 'answer'
+      /** All of it. */
+      readonly text: string
+    })
+  | {
+      /** The last event of a run, unless it failed or was aborted: then reading throws. */
+      readonly type: 'end'
+      /** Why it ended. */
+      readonly reason: EndReason
+      /** In all. */
+      readonly spent: Spent
+    }
 
 /** All but pieces of text as they come, here or in an agent that was called: what those are pieces of is told again as a whole. */
 export function isWhole(event: AgentEvent): event is Exclude<AgentEvent, { readonly type: 'delta' }> {

@@ -11,7 +11,15 @@ import type { SessionActivity } from '../policy/types.js'
 
 /** What agents need of an engine; `Engine` is one. */
 export interface AgentEngine {
-  readonly info: { readonly maxContext: number; readonly blockSize: number; readonly config?: ModelSize }
+  /** Facts that do not change; `engine.info` has them. */
+  readonly info: {
+    /** Tokens a request may have, prompt and output together. */
+    readonly maxContext: number
+    /** Tokens in a KV block. */
+    readonly blockSize: number
+    /** Sizes of the model. Absent: a model that nothing was measured of costs what the other one does. */
+    readonly config?: ModelSize
+  }
   /** As `engine.session`. */
   session(options?: AgentSessionOptions): AgentSession
   /** As `engine.detokenize`. */
@@ -22,11 +30,18 @@ export interface AgentEngine {
 
 /** What agents read of an engine's figures. */
 export interface AgentEngineStats {
-  /** KV blocks. */
-  readonly pool: { readonly total: number }
+  /** Of KV. */
+  readonly pool: {
+    /** Blocks, used or not. */
+    readonly total: number
+  }
   /** Tokens of all open sessions. */
   readonly sessionTokens: number
-  readonly sched: { readonly figures: Readonly<Record<string, number>> }
+  /** Of the scheduler. */
+  readonly sched: {
+    /** `lambda` is read, the shadow price of KV memory, 0..1, where it is there. */
+    readonly figures: Readonly<Record<string, number>>
+  }
 }
 
 /** What agents ask of a session. */
@@ -40,11 +55,13 @@ export type AgentResponse = Pick<GenerationResponse, 'text' | 'tokens' | 'finish
 
 /** A generation as agents read it. */
 export interface AgentStream extends AsyncIterable<Delta> {
+  /** The whole, when it has ended. */
   readonly response: Promise<AgentResponse>
 }
 
 /** What agents need of a session; `Session` is one. */
 export interface AgentSession {
+  /** Tokens known. */
   readonly length: number
   /** As `session.append`. */
   append(input: SessionInput): Promise<void>

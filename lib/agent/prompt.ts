@@ -50,7 +50,9 @@ export interface AgentPrompts {
 
 /** An observation's id in the archive, and the call it came from. */
 export interface CalledObservation {
+  /** Its id in the archive, which `recall` takes. */
   readonly ref: string
+  /** The call in short, such as `open(url: "…")`. */
   readonly call: string
 }
 
@@ -90,7 +92,9 @@ export const defaultPrompts: AgentPrompts = {
 
 /** What `systemPrompt` puts together. */
 export interface SystemPromptParts {
+  /** What comes first; may be empty. */
   readonly instructions: string
+  /** Listed with their schemas; none: nothing is said of calls. */
   readonly tools: readonly Pick<Tool, 'name' | 'description' | 'schema'>[]
   /** Whether PROGRESS is asked for. */
   readonly progress: boolean

@@ -8,22 +8,29 @@ import type { TranscriptRecord } from './transcript.js'
 
 /** A run as plain data. */
 export interface RunRecord {
+  /** Of this format; others are refused. */
   readonly version: 1
+  /** Name of the agent. */
   readonly agent: string
+  /** All that was said, up to the end of a turn. */
   readonly transcript: TranscriptRecord
+  /** Full texts of what its tools returned. */
   readonly archive: readonly ArchivedText[]
   /** Turns done. */
   readonly turn: number
+  /** When the record was made. */
   readonly spent: Spent
   /** Of the router that was in use, by its name. */
   readonly route: CollabRecord
-  /** Everything that was told, but for deltas; milliseconds since the beginning. */
+  /** Everything that was told, but for deltas; of a resumed run, since it went on. */
   readonly events: readonly TimedEvent[]
 }
 
-/** An event, and when it came: milliseconds since the beginning of the run. */
+/** An event, and when it came. */
 export interface TimedEvent {
+  /** Milliseconds since the run began, or went on. */
   readonly at: number
+  /** As its reader got it; neighbouring pieces of text are not in records. */
   readonly event: AgentEvent
 }
 

@@ -8,7 +8,7 @@ import type { Tool } from './tools.js'
 export type ResearchRole = 'planner' | 'seeker' | 'writer'
 
 /** Instructions and limits of each role, to read or to change through `roles`. */
-export const researchRoles: Readonly<Record<ResearchRole, { readonly instructions: string; readonly limits: Partial<Limits> }>> = {
+export const researchRoles: Readonly<Record<ResearchRole, Required<Pick<AgentOptions, 'instructions' | 'limits'>>>> = {
   planner: {
     instructions:
       'You plan research. Split the question into sub-tasks that can be worked on independently, and give each to a seeker; several calls in ' +

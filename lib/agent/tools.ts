@@ -81,7 +81,15 @@ export interface Tool {
   /** Its result is the run's answer. */
   readonly final: boolean
   /** Checks the arguments: those to run with, or what is wrong with them. */
-  check(args: unknown): { readonly args: unknown } | { readonly problem: string }
+  check(args: unknown):
+    | {
+        /** To run with: defaults filled in. */
+        readonly args: unknown
+      }
+    | {
+        /** For the model to read. */
+        readonly problem: string
+      }
   /** Runs it with arguments that `check` has given. */
   invoke(args: unknown, context: ToolContext): Promise<unknown>
   /** How the model reads a value. */

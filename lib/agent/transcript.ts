@@ -13,42 +13,106 @@ import type { ParsedCall } from '../text/tool_calls.js'
 export interface ToolCall {
   /** Unique in the transcript. */
   readonly id: string
+  /** Has a `name`, or an `error`. */
   readonly call: ParsedCall
 }
 
+/** What a model wrote in a turn has. */
+export interface WrittenStep {
+  /** The first is 1. */
+  readonly turn: number
+  /** Who wrote it. */
+  readonly model: Which
+  /** As the model wrote it, markers included: those of a turn's steps join to its output. */
+  readonly raw: string
+}
+
 /** One thing that was seen, thought or done. */
-export type Step = { readonly id: string } & (
-  | { readonly kind: 'system'; readonly text: string }
-  | { readonly kind: 'query'; readonly text: string; readonly by: 'user' | 'agent' }
-  /** Thinking and text of a turn; `raw` is what the model wrote, markers included. */
-  | { readonly kind: 'think'; readonly turn: number; readonly model: Which; readonly text: string; readonly raw: string }
-  | { readonly kind: 'act'; readonly turn: number; readonly model: Which; readonly calls: readonly ToolCall[]; readonly raw: string }
-  | { readonly kind: 'answer'; readonly turn: number; readonly model: Which; readonly text: string; readonly raw: string }
+export type Step = {
+  /** Unique in the transcript: `s1`, `s2`, …, of memories `m1`, `m2`, …. */
+  readonly id: string
+} & (
   | {
-      readonly kind: 'observation'
-      readonly turn: number
-      /** The call it answers, and its tool; '' for a call that could not be read. */
-      readonly call: string
-      readonly tool: string
-      /** What the models read; the full text is in the archive under `ref`. */
+      /** The first step, and the only one of its kind. */
+      readonly kind: 'system'
+      /** Instructions, tools, and how to say whether there is progress. */
       readonly text: string
+    }
+  | {
+      /** What is asked of the models. */
+      readonly kind: 'query'
+      /** Without the suffix that the models read behind it. */
+      readonly text: string
+      /** `user`: a question; `agent`: the agent itself, such as that the turn to come is the last. */
+      readonly by: 'user' | 'agent'
+    }
+  | (WrittenStep & {
+      /** Thinking, and the text of a turn that makes calls. */
+      readonly kind: 'think'
+      /** Trimmed; may be empty. */
+      readonly text: string
+    })
+  | (WrittenStep & {
+      /** A list of calls. */
+      readonly kind: 'act'
+      /** In their order, those that cannot be read among them. */
+      readonly calls: readonly ToolCall[]
+    })
+  | (WrittenStep & {
+      /** The text of a turn that makes no call: it ends the run. */
+      readonly kind: 'answer'
+      /** Trimmed; never empty. */
+      readonly text: string
+    })
+  | {
+      /** What came of a call. */
+      readonly kind: 'observation'
+      /** The one that made the call. */
+      readonly turn: number
+      /** Id of the call it answers. */
+      readonly call: string
+      /** Its name; `''` for a call that could not be read. */
+      readonly tool: string
+      /** What the models read, without the suffix behind it; the full text is in the archive under `ref`. */
+      readonly text: string
+      /** Undefined where there is nothing to archive: the call failed. */
       readonly ref: string | undefined
+      /** False: `text` says what went wrong. */
       readonly ok: boolean
     }
-  /** Stands in the context for the observations it replaces, behind `after`, as an assistant turn with this text. */
-  | { readonly kind: 'memory'; readonly text: string; readonly replaces: readonly string[]; readonly after: string }
-  /** What a model that took over did not read of what it had not read yet; in its context alone `text` stands there, as an assistant turn. */
-  | { readonly kind: 'omission'; readonly turn: number; readonly model: Which; readonly text: string; readonly omits: readonly string[] }
+  | {
+      /** Stands in the context for the observations it replaces, as an assistant turn. */
+      readonly kind: 'memory'
+      /** The content of that turn. */
+      readonly text: string
+      /** Ids of the observations that it stands for. */
+      readonly replaces: readonly string[]
+      /** Id of the step that it comes behind. */
+      readonly after: string
+    }
+  | {
+      /** Stands in one model's context, as an assistant turn, for observations that this model did not read when it took over. */
+      readonly kind: 'omission'
+      /** The last one before. */
+      readonly turn: number
+      /** Whose context it is. */
+      readonly model: Which
+      /** The content of that turn. */
+      readonly text: string
+      /** Ids of the observations that it stands for. */
+      readonly omits: readonly string[]
+    }
 )
 
 /** Steps of one kind. */
-export type StepOf<Kind extends Step['kind']> = Extract<Step, { kind: Kind }>
+export type StepOf<Kind extends Step['kind']> = Extract<Step, Record<'kind', Kind>>
 type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never
 /** A step before it has its id. */
 export type NewStep = WithoutId<Step>
 
 /** A message as a session gets it. Messages with the same key are the same. */
 export interface TranscriptMessage extends Message {
+  /** The id of its first step. */
   readonly key: string
   /** The steps it was made of. */
   readonly steps: readonly Step[]
@@ -62,7 +126,9 @@ export interface Rendering {
 
 /** A transcript as plain data. */
 export interface TranscriptRecord {
+  /** Of this format; others are refused. */
   readonly version: 1
+  /** All there ever were, in order. */
   readonly steps: readonly Step[]
 }
 

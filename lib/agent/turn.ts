@@ -7,7 +7,7 @@ import type { AgentResponse, AgentStream } from './host.js'
 import type { NewStep, ToolCall } from './transcript.js'
 
 /** A turn in steps: thinking, calls, answer. */
-export type TurnStep = Exclude<NewStep, { kind: 'system' | 'query' }>
+export type TurnStep = Extract<NewStep, Record<'kind', 'think' | 'act' | 'answer'>>
 
 export interface TurnOutput {
   readonly steps: readonly TurnStep[]

@@ -34,6 +34,7 @@ interface Answer {
 
 /** A place in a chat, between two turns. */
 export interface TurnsMark {
+  /** Messages and answers before it. */
   readonly turns: number
   /** Of the answer before it; undefined: no answer. */
   readonly ended: string | undefined

@@ -32,6 +32,7 @@ export type EngineInfo = NativeEngineInfo
  * and none can change another's output.
  */
 export class Engine implements AsyncDisposable {
+  /** Does not change while it is open, and stays when it is closed. */
   readonly info: EngineInfo
   readonly #native: NativeEngine
   readonly #intake: Intake

@@ -48,7 +48,9 @@ export interface PrefillResult {
 
 /** A place in a session: see `Session.mark`. Plain data. */
 export interface SessionMark {
+  /** Tokens before it. */
   readonly tokens: number
+  /** The same place in the chat. */
   readonly turns: TurnsMark
 }
 

@@ -16,7 +16,7 @@ export interface SpeculationUsage {
   /** Those of them that the model itself would have said. */
   accepted: number
   /** Of the sources that drafted at all. */
-  bySource: Partial<Record<DraftSource, { drafted: number; accepted: number }>>
+  bySource: Partial<Record<DraftSource, Pick<SpeculationUsage, 'drafted' | 'accepted'>>>
   /** Speculation hit rate: accepted / drafted; 0 before the first draft. */
   shr: number
   /** Tokens for each forward pass of decoding; 1 where no draft was accepted. The first token belongs to the prefill. */
@@ -29,13 +29,17 @@ export interface SpeculationUsage {
 export interface SpeculationStats extends SpeculationUsage {
   /** What there is to draft from. */
   memory: {
-    /** Requests that draft now; sessions and roles with a text. */
+    /** Requests that draft now. */
     open: number
+    /** Sessions whose text is there to draft from. */
     sessions: number
+    /** Roles, which are system prompts unless requests name theirs, with text to draft from. */
     roles: number
-    /** Sessions kept for later ones to draft from, those evicted so far, and the bytes they take. */
+    /** Sessions kept for later ones with similar tasks. */
     storedSessions: number
+    /** Stored sessions that gave way to others since the engine was opened. */
     evictedSessions: number
+    /** Bytes that stored sessions take, in memory. */
     storedBytes: number
   }
   /** What last went wrong with the memory, such as a file that was refused. */

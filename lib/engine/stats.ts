@@ -15,14 +15,46 @@ export interface EngineStats {
   sessionTokens: number
   /** Since the engine was opened, repeated ones and those that only looked things up included. */
   steps: number
-  /** KV blocks as of the last step; `evicted` counts since the engine was opened. */
-  pool: { total: number; free: number; cached: number; used: number; evicted: number }
-  /** KV blocks of the host tier. */
-  host: { total: number; free: number }
-  /** Since the engine was opened. `aborted`: by leaving the stream, by signal, by release. */
-  requests: { finished: number; aborted: number; failed: number }
-  /** Since the engine was opened. `cached` of `prompt` were found in the cache; `computed` counts what preemption had computed again too. */
-  tokens: { prompt: number; cached: number; computed: number; generated: number }
+  /** KV blocks as of the last step. */
+  pool: {
+    /** All of them. */
+    total: number
+    /** In no use. */
+    free: number
+    /** Held by nobody, still to be found by prompts that begin alike; evicted when others need room. */
+    cached: number
+    /** Held by running requests. */
+    used: number
+    /** Times that a cached block was given up for room, since the engine was opened. */
+    evicted: number
+  }
+  /** KV blocks of the host tier as of the last step. */
+  host: {
+    /** All of them; 0: there is no host tier. */
+    total: number
+    /** In no use. */
+    free: number
+  }
+  /** Since the engine was opened; prefills of sessions count as requests. */
+  requests: {
+    /** Came to their end. */
+    finished: number
+    /** By leaving the stream, by signal, by release. */
+    aborted: number
+    /** By an error, a deadline included. */
+    failed: number
+  }
+  /** Since the engine was opened. */
+  tokens: {
+    /** Of the prompts of requests that have started. */
+    prompt: number
+    /** Of `prompt`: those whose KV was found in the cache. */
+    cached: number
+    /** Whose KV was computed, generated ones and what preemption had computed again included. */
+    computed: number
+    /** Generated, those that ended a request included. */
+    generated: number
+  }
   /** tokens.cached / tokens.prompt, 0..1; 0 before the first request has started. */
   hitRate: number
   /** Requests that gave their KV back and started again, since the engine was opened; one counts each time. */

@@ -12,12 +12,12 @@ export interface Delta {
 
 /** A token that was chosen, and how likely the model itself found it: natural logarithms, before sampling options. */
 export interface TokenLogprob {
-  /** The id that was chosen. */
+  /** The id; not in `top`: the one that was chosen. */
   token: number
   /** The logarithm of its probability. */
   logprob: number
   /** The n highest, best first. */
-  top: { token: number; logprob: number }[]
+  top: Pick<TokenLogprob, 'token' | 'logprob'>[]
 }
 
 interface Reader {
@@ -30,6 +30,7 @@ interface Reader {
  * resolves with what there was and finishReason `'abort'`. An error, or an abort by signal, rejects both.
  */
 export class GenerationStream implements AsyncIterable<Delta> {
+  /** The whole, when it has ended; need not be awaited. */
   readonly response: Promise<GenerationResponse>
   readonly #onAbandon: () => void
   readonly #onRead: () => void

@@ -11,6 +11,7 @@
 
 /** A stretch of the context, in order: one message. Tokens as the active model counts them. */
 export interface ContextPiece {
+  /** What it has of the context. */
   readonly tokens: number
   /** An observation that is not among the recent ones and was not replaced before. */
   readonly compressible: boolean
@@ -20,13 +21,15 @@ export interface ContextPiece {
 
 /** Measured and configured costs. Seconds, tokens, blocks. */
 export interface CompressCosts {
-  /** Seconds to compute one prompt token at the beginning of a context, and what each token before it adds. */
+  /** Seconds to compute one prompt token at the beginning of a context. */
   readonly prefill: number
+  /** Seconds that each token before it adds to that. */
   readonly prefillAttend: number
   /** Seconds that one cached token adds to the decoding of one token. */
   readonly attend: number
-  /** Seconds per decoded token of the model that distils, without a context, and what each token of its context adds. */
+  /** Seconds per decoded token of the model that distils, without a context. */
   readonly distil: number
+  /** Seconds that each token of its context adds to that. */
   readonly distilAttend: number
   /** Seconds in which the model that distils reads what it has not read yet. */
   readonly distilRead: number
@@ -34,10 +37,13 @@ export interface CompressCosts {
   readonly load: number
   /** Shadow price of KV memory: seconds of engine time that one block held for one second is worth. */
   readonly block: number
+  /** Tokens in a block. */
   readonly blockSize: number
-  /** Seconds a turn takes, tools included; tokens a turn generates, and tokens that are appended to its prompt. */
+  /** Seconds a turn takes, tools included; 0: none has been done. */
   readonly turnSeconds: number
+  /** Tokens that a turn generates. */
   readonly turnTokens: number
+  /** Tokens that a turn's prompt has behind what was there before. */
   readonly turnPrompt: number
 }
 
@@ -75,13 +81,15 @@ export const defaultCompress: CompressOptions = {
 
 /** A swap: what it takes out, and both sides of its price. */
 export interface SwapPlan {
-  /** Pieces [from, to) lose their compressible ones; the memory comes at `to`. */
+  /** The first piece that may change: those of [from, to) that are compressible go. */
   readonly from: number
+  /** The first piece behind; the memory comes before it. */
   readonly to: number
   /** Tokens before the first change: their KV is kept. */
   readonly kept: number
+  /** Tokens that go. */
   readonly replaced: number
-  /** Of the memory, the ids and calls of what it replaces among them. */
+  /** Tokens of the memory, as expected, the ids and calls of what it replaces among them. */
   readonly memory: number
   /** Tokens the context loses. */
   readonly saved: number
@@ -89,15 +97,19 @@ export interface SwapPlan {
   readonly recomputed: number
   /** Turns until the new context is ready. */
   readonly meanwhile: number
-  /** Seconds. `waited`: what the replaceable tokens have cost since they could have been replaced. */
+  /** Seconds that the replaceable tokens have cost since they could have been replaced. */
   readonly waited: number
+  /** Seconds that it saves in the turns still to come, as expected. */
   readonly gain: number
+  /** Seconds that it takes, as expected: what is computed, written and computed twice, and what a poorer memory costs. */
   readonly cost: number
 }
 
 /** What a rule says of a context. */
 export interface GateVerdict {
+  /** Whether to do it now. */
   readonly swap: boolean
+  /** Why, or why not. */
   readonly reason: 'pays' | 'pays later' | 'costs more than it saves' | 'nothing to replace' | 'too little to replace' | 'rule' | 'below the rule'
   /** The best plan there was, also when it does not pay. */
   readonly plan: SwapPlan | undefined

@@ -1,12 +1,18 @@
 /** What the gate of compress.ts reckons with: what generations cost, as measured, and what holding KV costs others. Pure but for the meter. */
 
-/** What the costs of a model depend on. */
+/** What the costs of a model depend on: these fields of `ModelInfo`. */
 export interface ModelSize {
+  /** Decoder layers. */
   readonly layers: number
+  /** Elements of a token's state between layers. */
   readonly hiddenSize: number
+  /** Query heads of a layer. */
   readonly heads: number
+  /** Heads of keys and values of a layer. */
   readonly kvHeads: number
+  /** Elements of one head. */
   readonly headDim: number
+  /** Elements within the MLP. */
   readonly intermediateSize: number
 }
 

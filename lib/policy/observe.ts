@@ -7,8 +7,11 @@ import { terms } from '../text/terms.js'
 
 /** A result of a search; what else it has goes along. */
 export interface SearchResult {
+  /** Its words count twice in the ranking. */
   readonly title?: string | undefined
+  /** What the page says, in short; its words count once. */
   readonly snippet?: string | undefined
+  /** Where it is; says nothing to the ranking. */
   readonly url?: string | undefined
   readonly [key: string]: unknown
 }

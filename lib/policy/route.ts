@@ -8,19 +8,24 @@
  * and comes back with hysteresis. `paper` is the published rule, for comparison.
  */
 
+/** Which of the two models. */
 export type Which = 'small' | 'large'
 
 /** What a finished think step showed. Everything but `model` may be unknown. */
 export interface StepSignals {
+  /** Who did the step. */
   readonly model: Which
   /** Probability that the model's PROGRESS verdict is TRUE, 0..1. */
   readonly progress?: number | undefined
   /** Likeness of this step's calls with the most alike earlier ones, 0..1. */
   readonly repeated?: number | undefined
-  /** Addresses and names that observations brought for the first time. */
+  /** Addresses that observations brought for the first time. */
   readonly newSources?: number | undefined
+  /** Names, numbers and quoted titles that observations brought for the first time. */
   readonly newEntities?: number | undefined
+  /** Tool calls of the step, those that could not be read included. */
   readonly calls?: number | undefined
+  /** Of these: calls that failed. */
   readonly errors?: number | undefined
   /** How sure the model was of what it wrote where it was least sure, 0..1: see `confidenceOf`. */
   readonly confidence?: number | undefined
@@ -34,29 +39,40 @@ export type RouteReason = 'plan' | 'planned' | 'stay' | 'stuck' | 'moving' | 'bu
 
 /** Who does the next step, and why. */
 export interface RouteDecision {
+  /** Who does the next step. */
   readonly model: Which
+  /** Why. */
   readonly reason: RouteReason
-  /** Probability of being stuck, 0..1. */
+  /** Probability of being stuck, 0..1; 0 where the rule has no notion of it. */
   readonly stuck: number
   /** Escalations keep failing: let the large model answer with what there is. */
   readonly finish: boolean
 }
 
+/** What a router says, and where it stands then. */
+export interface Routed<State = unknown> {
+  /** The router's own; plain data. */
+  readonly state: State
+  /** For the next step. */
+  readonly decision: RouteDecision
+}
+
 /** A rule for who does the next step. Its state is plain data, so that a run can be saved. */
 export interface Router<State = unknown> {
+  /** A record goes on with the state of a router of the same name; with another, routing begins anew. */
   readonly name: string
   /** Whether it wants the PROGRESS verdict after a step. */
   readonly wantsProgress: boolean
   /** Tokens of the window for `StepSignals.confidence`; undefined: not wanted, so nobody computes probabilities. */
   readonly confidenceWindow?: number | undefined
   /** Before the first step. */
-  initial(): { state: State; decision: RouteDecision }
+  initial(): Routed<State>
   /** After a step. */
-  next(state: State, signals: StepSignals): { state: State; decision: RouteDecision }
+  next(state: State, signals: StepSignals): Routed<State>
   /** Whether the verdict on a step is worth its tokens. Default: always. */
   asks?(state: State, signals: WrittenSignals): boolean
   /** Before a step's calls are made or its answer given: a decision for the other model has it written again, by that one. */
-  review?(state: State, signals: WrittenSignals): { state: State; decision: RouteDecision } | undefined
+  review?(state: State, signals: WrittenSignals): Routed<State> | undefined
 }
 
 /**
@@ -247,10 +263,7 @@ export function collabRouter(given: Partial<CollabOptions> = {}): Router<CollabS
   }
 }
 
-interface Moved {
-  state: CollabState
-  decision: RouteDecision
-}
+type Moved = Routed<CollabState>
 
 function decision(state: CollabState, reason: RouteReason, finish = false): RouteDecision {
   return { model: state.phase === 'small' ? 'small' : 'large', reason, stuck: state.stuck, finish }

@@ -119,7 +119,8 @@ const mostRefused = 64
 
 export class AgentSched implements Scheduler {
   readonly name = 'agent-sched'
-  readonly wants = { probes: true, demand: true }
+  readonly wants: NonNullable<Scheduler['wants']> = { probes: true, demand: true }
+  /** Those it was made with, defaults filled in. */
   readonly options: AgentSchedOptions
   readonly #price: ShadowPrice
   readonly #sessions: KnownSessions

@@ -15,7 +15,9 @@ export type Survival = ArrayLike<number>
 
 /** A measured step: `tokens` rows of the forward pass, of all sequences together, took `seconds`. */
 export interface CostPoint {
+  /** Rows of all sequences together. */
   readonly tokens: number
+  /** That the step took. */
   readonly seconds: number
 }
 
@@ -46,12 +48,15 @@ export interface SpeculationShapes {
 
 /** What `speculate` decides on. */
 export interface SpeculationSnapshot {
+  /** Of the sequences that decode, one each. */
   readonly survivals: readonly Survival[]
   /** Seconds that each verified token of a draft adds beside its row (reading the context once more), for each draft; absent: 0. */
   readonly rowSeconds?: ArrayLike<number>
+  /** The step without drafts. */
   readonly load: SpeculationLoad
   /** At least one point; tokens strictly rising, seconds positive and not falling. */
   readonly curve: readonly CostPoint[]
+  /** What lengths drafts may have. */
   readonly shapes: SpeculationShapes
 }
 

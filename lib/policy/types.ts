@@ -106,13 +106,28 @@ export interface SessionView {
   readonly since: number
 }
 
-/** What a session's owner says it is doing. `tool`: names what it waits for, so that how long that takes is learnt by name. */
+/** What a session's owner says it is doing. */
 export type SessionActivity =
-  | { readonly kind: 'idle' }
-  | { readonly kind: 'running' }
-  | { readonly kind: 'tool'; readonly tool: string }
-  /** Its next request comes on this engine, with about so many more tokens, though it now runs elsewhere. */
-  | { readonly kind: 'elsewhere'; readonly tokens: number }
+  | {
+      /** Nothing is known of when it comes back. */
+      readonly kind: 'idle'
+    }
+  | {
+      /** A request of it is live; the engine says so itself. */
+      readonly kind: 'running'
+    }
+  | {
+      /** It waits for a tool. */
+      readonly kind: 'tool'
+      /** Names what it waits for, so that how long that takes is learnt by name. */
+      readonly tool: string
+    }
+  | {
+      /** Its next request comes on this engine, though it now runs elsewhere. */
+      readonly kind: 'elsewhere'
+      /** By so many, about, that request is longer than what it has. */
+      readonly tokens: number
+    }
 
 /** What a scheduler sees. */
 export interface Snapshot {
@@ -184,8 +199,13 @@ export interface Plan {
 export interface Scheduler {
   /** For `engine.stats()`, messages and errors. */
   readonly name: string
-  /** Which lookups it wants before each plan: per waiting request, and the unions. They cost microseconds each on the engine's thread. */
-  readonly wants?: { readonly probes?: boolean; readonly demand?: boolean }
+  /** Which lookups it wants before each plan. They cost microseconds each on the engine's thread. */
+  readonly wants?: {
+    /** `RequestView.probe` of those that wait. Absent: no. */
+    readonly probes?: boolean
+    /** `Snapshot.demand`. Absent: no. */
+    readonly demand?: boolean
+  }
   /** The next step. Called once a step, on the event loop: it must be quick. */
   plan(snapshot: Snapshot): Plan
   /** Figures over time, oldest first, for plots; as many as the policy remembers. */
@@ -194,6 +214,8 @@ export interface Scheduler {
 
 /** One point of a policy's history. */
 export interface PolicyPoint {
+  /** Seconds on the engine's clock. */
   readonly now: number
+  /** As in `Plan.figures`, at that time. */
   readonly figures: Readonly<Record<string, number>>
 }

@@ -3,15 +3,19 @@ import { parseLooseJson } from './loose_json.js'
 
 /** A call that can be made. */
 export interface ToolCallText {
+  /** Of the tool, as the model wrote it: there need not be one. */
   readonly name: string
+  /** Not checked against any schema. */
   readonly arguments: Readonly<Record<string, unknown>>
   /** What was mended to read it; empty for a well-formed call. */
   readonly repairs: readonly string[]
 }
 
-/** A call that cannot: what is wrong with it, in words a model can act on, and the text as it was. */
+/** A call that cannot. */
 export interface MalformedCall {
+  /** What is wrong with it, in words a model can act on. */
   readonly error: string
+  /** All of the text between the markers, as it was. */
   readonly text: string
 }
 
