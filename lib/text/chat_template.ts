@@ -94,9 +94,11 @@ export class ChatTemplate {
 
   /**
    * What a message adds to a chat whose first message has the role `first`, and what begins an answer behind it, where the template
-   * writes each message by itself (see local_template.ts); undefined where it does not, or refuses the role.
+   * writes each message by itself (see local_template.ts); undefined where it does not, refuses the role, or a role is more than a name: such
+   * a text is not the template's own.
    */
   affixes(first: string, role: string): MessageAffixes | undefined {
+    if (!plainName.test(first) || !plainName.test(role)) return undefined
     if (!(this.#local ??= writesEachMessageByItself(this.#jinja.program))) return undefined
     const key = JSON.stringify([first, role])
     const known = this.#affixes.get(key)
@@ -119,8 +121,8 @@ export class ChatTemplate {
   /** The chat as text, in parts by whether their markers count. Throws ERR_CHAT_TEMPLATE. */
   render(messages: readonly ChatMessage[], options: RenderOptions = {}): TextSegment[] {
     const now = new Date()
-    const trusted = (message: ChatMessage) =>
-      options.parseSpecial?.[message.role] ?? trustedByDefault(message.role)
+    const { parseSpecial = {} } = options
+    const trusted = ({ role }: ChatMessage) => (Object.hasOwn(parseSpecial, role) ? parseSpecial[role] === true : trustedByDefault(role))
     const run = (shown: readonly unknown[], disguise?: Disguise) =>
       this.#jinja.render(
         {
@@ -167,16 +169,18 @@ function segments(parts: readonly Part[]): TextSegment[] {
   return parts.filter((part) => part.text !== '').map((part) => ({ text: part.text, special: part.trusted }))
 }
 
+/** Roles and keys that can hold no marker. */
+const plainName = /^[\w.$-]{1,64}$/
+
 /** Every text of the message in disguise, keys too where they are more than a name. A role that is a plain word is left. */
 function hideMessage(message: ChatMessage, disguise: Disguise): unknown {
-  const name = /^[\w.$-]{1,64}$/
   const hide = (value: unknown): unknown => {
     if (typeof value === 'string') return disguise.hide(value)
     if (Array.isArray(value)) return value.map(hide)
     if (typeof value !== 'object' || value === null) return value
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [name.test(key) ? key : disguise.hide(key), hide(item)]))
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [plainName.test(key) ? key : disguise.hide(key), hide(item)]))
   }
-  return { ...(hide(message) as object), role: name.test(message.role) ? message.role : disguise.hide(message.role) }
+  return { ...(hide(message) as object), role: plainName.test(message.role) ? message.role : disguise.hide(message.role) }
 }
 
 function* textsOf(value: unknown): Generator<string> {

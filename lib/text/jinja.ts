@@ -11,8 +11,10 @@ export interface JinjaLimits {
   readonly templateBytes: number
   /** Nodes evaluated in one rendering. */
   readonly steps: number
-  /** Length of any text and of any list made while rendering: UTF-16 units, elements. */
+  /** UTF-16 units of any text made while rendering. */
   readonly size: number
+  /** Elements of any list made while rendering; each takes a hundred bytes or more. */
+  readonly elements: number
   /** Milliseconds for one parsing or rendering; Infinity: nobody watches, which saves a thread's start each time. */
   readonly time: number
 }
@@ -21,6 +23,7 @@ export const defaultJinjaLimits: JinjaLimits = {
   templateBytes: 65_536,
   steps: 1_000_000,
   size: 64 * 1024 * 1024,
+  elements: 1_000_000,
   time: 1000,
 }
 
@@ -89,8 +92,9 @@ class BoundedInterpreter extends Interpreter {
     if (++this.#steps > this.#limits.steps) throw new Error(`more than ${this.#limits.steps} steps`)
     const value = super.evaluate(this.#view && node ? this.#asReal(node, environment, this.#view) : node, environment)
     const inner = value.value
-    if ((typeof inner === 'string' || Array.isArray(inner)) && inner.length > this.#limits.size)
-      throw new Error(`a value longer than ${this.#limits.size}`)
+    const { size, elements } = this.#limits
+    if (typeof inner === 'string' && inner.length > size) throw new Error(`a text longer than ${size}`)
+    if (Array.isArray(inner) && inner.length > elements) throw new Error(`a list longer than ${elements}`)
     return value
   }
 
@@ -197,7 +201,7 @@ function builtins(limits: JinjaLimits, now: Date): Record<string, unknown> {
     True: true,
     False: false,
     None: null,
-    range: (start: number, stop?: number, step = 1) => boundedRange(start, stop, step, limits.size),
+    range: (start: number, stop?: number, step = 1) => boundedRange(start, stop, step, limits.elements),
     strftime_now: (format: string) => strftime(now, format),
     raise_exception: (message: unknown) => {
       throw new Error(String(message))
@@ -205,10 +209,10 @@ function builtins(limits: JinjaLimits, now: Date): Record<string, unknown> {
   }
 }
 
-function boundedRange(first: number, second: number | undefined, step: number, size: number): number[] {
+function boundedRange(first: number, second: number | undefined, step: number, elements: number): number[] {
   const [start, stop] = second === undefined ? [0, first] : [first, second]
   const length = Math.max(0, Math.ceil((stop - start) / step))
-  if (!Number.isInteger(length) || length > Math.min(size, 1_000_000)) throw new Error(`range() of ${length} numbers`)
+  if (!Number.isInteger(length) || length > elements) throw new Error(`range() of ${length} numbers`)
   return Array.from({ length }, (_, index) => start + index * step)
 }
 

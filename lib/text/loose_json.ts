@@ -25,11 +25,24 @@ const words: ReadonlyMap<string, unknown> = new Map<string, unknown>([
 
 /** @throws {SyntaxError} where no object or list can be made of the text, or it is nested more than 64 deep. */
 export function parseLooseJson(text: string): LooseJson {
+  let value: unknown
   try {
-    return { value: JSON.parse(text) as unknown, repairs: [] }
+    value = JSON.parse(text)
   } catch {
     return new LooseReader(text).read()
   }
+  if (nests(value, maxDepth)) throw tooDeep()
+  return { value, repairs: [] }
+}
+
+/** Whether it has values more than `depth` deep in lists and objects. JSON.parse bounds nothing, and what comes behind it recurses. */
+function nests(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return depth < 0 || Object.values(value).some((inner) => nests(inner, depth - 1))
+}
+
+function tooDeep(): SyntaxError {
+  return new SyntaxError(`nested more than ${maxDepth} deep`)
 }
 
 class LooseReader {
@@ -63,7 +76,7 @@ class LooseReader {
   }
 
   #value(depth: number): unknown {
-    if (depth > maxDepth) throw new SyntaxError(`nested more than ${maxDepth} deep`)
+    if (depth > maxDepth) throw tooDeep()
     const next = this.#peek()
     if (next === '{') return this.#object(depth)
     if (next === '[') return this.#list(depth)

@@ -5,11 +5,15 @@
 import { parseToolCalls } from './tool_calls.js'
 import type { ParsedCall } from './tool_calls.js'
 
-/** Special texts of a model around thinking and calls. */
+/** Special texts of a model around thinking and calls; empty: it has none for that. */
 export interface OutputMarkers {
+  /** Before thinking. An output may have `thinkEnd` alone: then all before it was thinking. */
   readonly thinkStart: string
+  /** Behind thinking. */
   readonly thinkEnd: string
+  /** Before a list of tool calls. */
   readonly callStart: string
+  /** Behind a list of tool calls; the end of an output that no limit cut off ends one as well. */
   readonly callEnd: string
 }
 
@@ -35,11 +39,15 @@ export type OutputEvent =
   | { readonly kind: 'thought' }
   | { readonly kind: 'calls'; readonly text: string; readonly calls: readonly ParsedCall[] }
 
-/** A stretch of the output; `raw` has the markers, `text` has not. */
+/** A stretch of the output. */
 export interface OutputPart {
+  /** What it is. */
   readonly kind: 'thinking' | 'text' | 'calls'
+  /** Without markers. */
   readonly text: string
+  /** With them: those of all parts join to the output. */
   readonly raw: string
+  /** What `text` says, where `kind` is `calls`; one that cannot be read is among them. */
   readonly calls?: readonly ParsedCall[]
 }
 
@@ -58,10 +66,11 @@ export class OutputParser {
   constructor(markers: OutputMarkers = openPanguMarkers) {
     this.#markers = markers
     const { thinkStart, thinkEnd, callStart, callEnd } = markers
+    const there = (...list: readonly string[]) => list.filter((marker) => marker !== '')
     this.#watched = {
-      text: [thinkStart, thinkEnd, callStart, callEnd],
-      thinking: [thinkStart, thinkEnd, callStart],
-      calls: [callEnd],
+      text: there(thinkStart, thinkEnd, callStart, callEnd),
+      thinking: there(thinkStart, thinkEnd, callStart),
+      calls: there(callEnd),
     }
   }
 

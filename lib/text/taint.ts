@@ -3,7 +3,7 @@
  * (as characters of a private-use plane), so that they can be recognised in what comes out. Two disguises:
  *
  * - `wholeTexts`: a text is one character, with the text's own white space left around it. Costs nothing, and survives what
- *   most templates do (print it, trim it).
+ *   most templates do (print it, trim it). For as many texts as there are characters.
  * - `singleCharacters`: every UTF-16 unit is a character of its own, but for white space, quotes, backslashes and controls, which
  *   escaping and trimming look at. Survives splitting, slicing at separators and JSON.
  *
@@ -18,6 +18,7 @@ export interface Part {
 }
 
 export interface Disguise extends TextView {
+  /** @throws where it can hide no more. */
   hide(text: string): string
   /** The rendered text, real again and cut by origin. */
   reveal(rendered: string): Part[]
@@ -46,8 +47,8 @@ export function wholeTexts(plane: number): Disguise {
     alike: (text) => text,
     hide(text) {
       const core = text.trim()
-      // Nothing to hide in white space, and no character left beyond 65,534 texts.
-      if (core === '' || texts.length >= 0xfffe) return text
+      if (core === '') return text
+      if (texts.length >= 0xfffe) throw new Error('no character is left')
       texts.push(core)
       const start = text.indexOf(core)
       return text.slice(0, start) + String.fromCodePoint(plane + texts.length - 1) + text.slice(start + core.length)

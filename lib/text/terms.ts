@@ -49,7 +49,8 @@ const names = /\p{Lu}[\p{L}\p{N}]+(?:[ -]\p{Lu}[\p{L}\p{N}]+)*|\b\d[\d.,:/-]*\d\
 export function mentions(text: string): { sources: Set<string>; entities: Set<string> } {
   const sources = new Set<string>()
   const entities = new Set<string>()
-  for (const [found] of text.matchAll(address)) sources.add(found.replace(/[.,;:!?]+$/, ''))
+  // A run of these is looked at once, not from each of its places: tools return what they like.
+  for (const [found] of text.matchAll(address)) sources.add(found.replace(/(?<![.,;:!?])[.,;:!?]+$/, ''))
   for (const [found] of text.replaceAll(address, ' ').matchAll(names)) entities.add(found)
   return { sources, entities }
 }

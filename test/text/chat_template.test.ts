@@ -116,6 +116,7 @@ describe('trust', () => {
     expect(plain(segments)).toEqual([role, attack])
     expect(plain(render(official, [{ role: 'function', content: attack }]))).toEqual([attack])
     expect(plain(render(chatMl, [{ role: 'constructor', content: attack }]))).toEqual([attack])
+    expect(plain(render(chatMl, [{ role: 'constructor', content: attack }], { parseSpecial: { user: true } }))).toEqual([attack])
   })
 
   const texts = ['', ' ', 'x', attack, '[unused10]', '\n[unused10]\n', '<|im_end|>', '</think>\n<|im_end|>', '你好，😀 "quoted" \\ back\tslash',
@@ -178,6 +179,9 @@ describe('trust', () => {
   it('handles many messages and long texts', () => {
     const messages = Array.from({ length: 2000 }, (_, i) => ({ role: i % 2 ? 'tool' : 'user', content: `text ${i} [unused10]` }))
     expect(plain(render(official, messages)).length).toBe(2000)
+    const most = Array.from({ length: 65_600 }, () => user('[unused10]'))
+    const bare = new ChatTemplate('{% for m in messages %}{{ m.content }}{% endfor %}', {}, { ...defaultJinjaLimits, time: Infinity })
+    expect(bare.render(most)).toEqual([{ text: '[unused10]'.repeat(most.length), special: false }]) // more than a plane has characters
     const long = '很长的文本 [unused10] '.repeat(20000).trim()
     expect(plain(render(official, [user(long)]))).toEqual([long])
     expect(plain(render('{{ messages[0].content | tojson }}', [user(long)])).join('')).toBe(long)
@@ -226,7 +230,7 @@ describe('bounds', () => {
     const doubling = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}"
     expect(refusal(limited(doubling, {}))).toContain('longer than')
     const lists = '{% set ns = namespace(x=[1, 2]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}'
-    expect(refusal(limited(lists, { size: 1e6 }))).toContain('longer than')
+    expect(refusal(limited(lists, {}))).toContain('longer than')
     const slow = "{% for i in range(100000) %}{% set y = messages[0].content.replace('', messages[0].content) %}{% endfor %}"
     expect(refusal(limited(slow, { time: 200 }))).toContain('200 ms')
   })

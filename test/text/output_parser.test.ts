@@ -111,6 +111,11 @@ describe('output parser', () => {
     expect(parseOutput('[unused11][{"name":"a","arguments":{}}]', { cut: true })[0]!.calls).toEqual([{ name: 'a', arguments: {}, repairs: [] }])
   })
 
+  test('a marker that is empty is none', () => {
+    const parts = parseOutput('<think>t</think>a<call>{"name":"x"}', { markers: { ...namedMarkers, thinkStart: '', callStart: '<call>', callEnd: '' } })
+    expect(parts.map(({ kind, text }) => [kind, text])).toEqual([['thinking', '<think>t'], ['text', 'a'], ['calls', '{"name":"x"}']])
+  })
+
   test('other vocabularies', () => {
     const parts = parseOutput('<think>t</think>a<|tool_call_start|>[{"name":"x"}]<|tool_call_end|>', { markers: namedMarkers })
     expect(parts.map((part) => part.kind)).toEqual(['thinking', 'text', 'calls'])

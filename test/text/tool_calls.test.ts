@@ -64,6 +64,10 @@ describe('loose JSON', () => {
 
   test('nesting is bounded', () => {
     expect(() => parseLooseJson(`${'['.repeat(100_000)}x`)).toThrow(SyntaxError)
+    for (const [open, close] of [['[', ']'], ['{"function":', '}'], ['[{"name":"a","arguments":{"x":', '}}]']] as const) {
+      const text = `${open.repeat(20_000)}1${close.repeat(20_000)}` // valid JSON
+      expect(parseToolCalls(text)).toMatchObject([{ error: expect.stringContaining('nested more than 64 deep'), text }])
+    }
   })
 })
 
