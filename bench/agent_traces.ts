@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 
 import { z } from 'zod'
 
-import { Agent, defineTool } from 'agentinfer'
+import { Agent, AgentInferError, defineTool } from 'agentinfer'
 import type { AgentEvent, AgentOptions, Engine, RunRecord, Tool } from 'agentinfer'
 
 import { Script, forcedEngine } from './forced_engine.js'
@@ -55,8 +55,13 @@ export function madeTrace(turns: number, seed: number, shape: TraceShape = {}): 
   return { question: 'Which engineer built the tower of Orrin, and in which winter?', turns: [...texts, say(30)], values }
 }
 
+/** @throws {AgentInferError} for a file that has no run. */
 export function recordedTrace(file: string): Trace {
-  return traceOf(JSON.parse(readFileSync(file, 'utf8')) as RunRecord)
+  try {
+    return traceOf(JSON.parse(readFileSync(file, 'utf8')) as RunRecord)
+  } catch (cause) {
+    throw new AgentInferError('ERR_INVALID_ARGUMENT', `--trace: expected a saved run (RunRecord as JSON), got '${file}': ${(cause as Error).message}`, { cause })
+  }
 }
 
 export function traceOf(record: RunRecord): Trace {

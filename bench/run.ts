@@ -15,8 +15,8 @@ import type { CaseMessage, CaseModule } from './case_process.js'
 import { changes, differences, formatChanges } from './compare.js'
 import { environment, readDocument } from './document.js'
 import type { BenchDocument } from './document.js'
-import { wrongOption } from './options.js'
-import type { CaseOptions } from './options.js'
+import { checkOption } from './options.js'
+import type { CaseOption, CaseOptions } from './options.js'
 import { figure, formatTable } from './report.js'
 import type { About, Row } from './report.js'
 import { resultPage } from './result_page.js'
@@ -57,7 +57,7 @@ export async function runBench(argv: readonly string[], command: string): Promis
     process.stdout.write(`${description}\n\noptions:\n${optionLines({ ...options, ...outputs })}`)
     return 0
   }
-  checkNumbers(options, values)
+  for (const [name, one] of Object.entries<CaseOption>(options)) checkOption(name, one, values[name])
   const { json, html, compare, ...rest } = values
   const before = typeof compare === 'string' ? readDocument(compare) : undefined
   for (const [option, file] of Object.entries({ json, html })) if (typeof file === 'string') assertWritable(option, file)
@@ -78,16 +78,6 @@ function valuesOf(args: string[], options: CaseOptions, help: string): Record<st
     return parseArgs({ args, options }).values
   } catch (error) {
     throw new AgentInferError('ERR_INVALID_ARGUMENT', `${(error as Error).message}: ${help} lists what there is`, { cause: error })
-  }
-}
-
-/** An option that is a number unless told otherwise must be told one: NaN rounds would measure nothing and fail somewhere else. */
-function checkNumbers(options: CaseOptions, values: Readonly<Record<string, unknown>>): void {
-  for (const [name, { default: usual }] of Object.entries(options)) {
-    if (typeof usual !== 'string' || usual === '' || !Number.isFinite(Number(usual))) continue
-    const value = Number(values[name])
-    if (!Number.isFinite(value) || value < 0 || (value === 0 && name === 'rounds'))
-      throw wrongOption(name, `a number like ${usual}`, String(values[name]))
   }
 }
 

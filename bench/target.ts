@@ -8,7 +8,6 @@ import type { EngineInfo, EngineOptions } from 'agentinfer'
 
 import { ascend910B3 } from './ascend/chip.js'
 import { modelFolder } from './model_shapes.js'
-import { numbers, wrongOption } from './options.js'
 import type { modelOptions, targetOptions } from './options.js'
 import type { About, Report } from './report.js'
 
@@ -19,11 +18,7 @@ type Asked = Readonly<Record<keyof ReturnType<typeof modelOptions>, string> & Pa
 export async function openTarget(report: Report, values: Asked, more: Partial<EngineOptions> = {}): Promise<Engine> {
   const folder = modelFolder(values.model)
   report.progress(`opening ${folder}`)
-  const given = (name: 'threads' | 'max-context' | 'kv-tokens'): number | undefined => {
-    const [value, ...others] = numbers(name, values[name] ?? '')
-    if (others.length > 0) throw wrongOption(name, 'one number', values[name]!)
-    return value
-  }
+  const given = (name: 'threads' | 'max-context' | 'kv-tokens'): number | undefined => (values[name] ? Number(values[name]) : undefined)
   const [threads, maxContext, kvTokens] = [given('threads'), given('max-context'), given('kv-tokens')]
   const engine = await Engine.open({
     ...more,

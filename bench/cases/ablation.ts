@@ -7,7 +7,7 @@ import type { AgentOptions, EngineOptions } from 'agentinfer'
 
 import { madeTrace, recordedTrace, roughTokens, runTrace } from '../agent_traces.js'
 import type { Measured, Trace } from '../agent_traces.js'
-import { modelOptions, option } from '../options.js'
+import { amount, modelOptions, option } from '../options.js'
 import { median } from '../report.js'
 import type { Report } from '../report.js'
 import { openTarget } from '../target.js'
@@ -18,8 +18,8 @@ export const options = {
   rounds: option('2', 'measured'),
   agents: option('4', 'agents at once; fewer leave the KV no shorter than one context, and nothing to schedule'),
   turns: option('4', 'turns of each; a memory of history begins to pay with 20 or so'),
-  latency: option('150', 'milliseconds a tool takes'),
-  room: option('0.6', 'KV for so much of what all agents hold at the end'),
+  latency: option('150', 'milliseconds a tool takes', 0),
+  room: amount('0.6', 'KV for so much of what all agents hold at the end'),
   trace: option('', 'a saved run (RunRecord as JSON) in place of the built-in traces'),
 } as const
 

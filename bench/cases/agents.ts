@@ -30,7 +30,7 @@ export const options = {
   small: option('tiny', 'the small model: a folder, or a shape with random weights'),
   only: option('', `some of ${partNames.join(',')}; default: all`),
   rounds: option('2', 'measured; switch, route and overhead have one more that warms up'),
-  latency: option('150', 'milliseconds a tool takes'),
+  latency: option('150', 'milliseconds a tool takes', 0),
   turns: option('8', 'of switch, route and filter'),
   agents: option('2', 'of parts, compress and recorded: agents at once'),
   short: option('9', 'of parts: turns of the traces'),
@@ -39,7 +39,7 @@ export const options = {
   thought: option('12', 'of parts and compress: words of a thought'),
   questions: option('3', 'of recorded: questions that make one trace'),
   room: option(rooms.join(','), 'of compress: KV for all that agents hold, for half of it, or both; recorded: the first of them'),
-  seed: option('0', 'of generated and recorded traces'),
+  seed: option('0', 'of generated and recorded traces', 0),
   trace: option('', 'of recorded: a saved run (RunRecord as JSON) in place of those that are recorded on the spot'),
 } as const
 

@@ -15,7 +15,7 @@ export const description = 'MODEL (no measurement): steps of openPangu 7B and an
 export const options = {
   model: option('openpangu-7b,openpangu-38b-assumed', `some of ${Object.keys(shapes).join(', ')}`),
   tp: option('1,2,4,8', 'cards (tensor parallel)'),
-  context: option('4096', 'tokens a sequence has'),
+  context: option('4096', 'tokens a sequence has', 16),
 } as const
 
 const hostBudget = 4e-3
@@ -25,13 +25,12 @@ const drafts = 7
 
 export function run(report: Report, values: { model: string; tp: string; context: string }): void {
   const context = Number(values.context)
-  if (!Number.isInteger(context) || context < 16) throw wrongOption('context', 'tokens, at least 16', values.context)
   const add = (row: Row): void => report.add({ ...row, name: `MODEL ${row.name}`, modelled: true })
   for (const { name, published, modelled, unit, source } of publishedFigures())
     add({ name, value: modelled, unit, note: `published ${published} ${unit}: ${source}` })
   for (const shape of values.model.split(',').map(shapeNamed)) {
     for (const weights of ['bf16', 'w8a8'] as const)
-      for (const tensorParallel of numbers('tp', values.tp)) {
+      for (const tensorParallel of numbers('tp', values.tp, 'whole')) {
         if (!divides(shape, tensorParallel)) throw wrongOption('tp', `numbers that ${shape.name} divides by`, values.tp)
         if (fits(shape, tensorParallel, weights)) addSetup(add, { shape, weights, tensorParallel }, context)
         else report.progress(`${shape.name} ${weights} does not fit on ${tensorParallel} cards`)

@@ -10,7 +10,7 @@ import type { DraftPolicy } from '../draft/policies.js'
 import { agentTraces, randomText } from '../draft/trace.js'
 import type { AgentTrace } from '../draft/trace.js'
 import { hasSources, nativeBench } from '../native_bench.js'
-import { modelOptions, option, parts, wrongOption } from '../options.js'
+import { modelOptions, option, parts } from '../options.js'
 import { median } from '../report.js'
 import type { Report } from '../report.js'
 import { openTarget } from '../target.js'
@@ -32,8 +32,6 @@ type Values = Record<keyof typeof options, string>
 
 export async function run(report: Report, values: Values): Promise<void> {
   const wanted = parts('only', values.only, partNames)
-  // Refused now, not after the part that needs no model.
-  if (values.threads !== '' && !(Number(values.threads) > 0)) throw wrongOption('threads', 'a number above 0', values.threads)
   if (wanted.has('native') && hasSources()) {
     for (const row of await nativeBench(report, 'draft_bench', ['--runs', values.rounds])) report.add({ ...row, better: 'lower' })
   }

@@ -1,7 +1,7 @@
 /** One request at a time: how long the first token, each further one and the whole take, for prompts of several lengths. */
 import { timed, addLatencies } from '../latencies.js'
 import type { Latency } from '../latencies.js'
-import { numbers, option, targetOptions, wrongOption } from '../options.js'
+import { choice, numbers, option, targetOptions } from '../options.js'
 import { Random } from '../random.js'
 import type { Report } from '../report.js'
 import { costsOf, decodeLimit, deviceLimits, openTarget } from '../target.js'
@@ -12,14 +12,13 @@ export const options = {
   rounds: option('10', 'requests of each length; one more warms up'),
   inputs: option('32,128,512,1024', 'tokens of the prompts'),
   output: option('32', 'tokens of each output'),
-  speculation: option('off', 'drafts: on or off'),
+  speculation: choice('off', ['on', 'off'], 'drafts: on or off'),
 } as const
 
 type Values = Record<keyof typeof options, string>
 
 export async function run(report: Report, values: Values): Promise<void> {
-  const [rounds, output, lengths] = [Number(values.rounds), Number(values.output), numbers('inputs', values.inputs)]
-  if (!['on', 'off'].includes(values.speculation)) throw wrongOption('speculation', 'on or off', values.speculation)
+  const [rounds, output, lengths] = [Number(values.rounds), Number(values.output), numbers('inputs', values.inputs, 'whole')]
   const longest = Math.max(...lengths)
   const engine = await openTarget(report, values, { maxContext: longest + output + 16, kvTokens: 4 * (longest + output + 256) })
   const random = new Random(Date.now())

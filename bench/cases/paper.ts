@@ -7,7 +7,7 @@
 import { writeFileSync } from 'node:fs'
 import os from 'node:os'
 
-import { option, pageFile, wrongOption } from '../options.js'
+import { amount, choice, option, pageFile, wrongOption } from '../options.js'
 import { markdownTable, shown, textTable, writePage } from '../paper/page.js'
 import { runTable } from '../paper/run.js'
 import type { Result } from '../paper/run.js'
@@ -21,13 +21,13 @@ import type { Estimate } from '../sched/statistics.js'
 export const description = "the paper's tables on trained models: collaboration, compression, scheduling, speculation, and the whole with each part removed"
 export const options = {
   table: option('', 'numbers of 1 to 5; default: all'),
-  agents: option('', 'of table 5: only with so many agents'),
+  agents: option('', 'of table 5: only with so many agents', 1),
   seeds: option('5', 'of questions; each is a sample'),
-  'first-seed': option('101', 'those below 100 are for trying things out'),
+  'first-seed': option('101', 'those below 100 are for trying things out', 0),
   questions: option('24', 'of each seed'),
-  split: option('eval', 'of the questions: eval, or tune, on which options were chosen'),
+  split: choice('eval', ['eval', 'tune'], 'of the questions: eval, or tune, on which options were chosen'),
   threads: option(`${Math.min(2, os.availableParallelism())}`, 'of the CPU'),
-  'time-scale': option('0.003', "of the tools' latencies; at 0.003 a call takes about as long as a turn of the large model, as in the paper"),
+  'time-scale': amount('0.003', "of the tools' latencies; at 0.003 a call takes about as long as a turn of the large model, as in the paper"),
   small: option('', "a checkpoint's folder; default: bench/models/small"),
   large: option('', "a checkpoint's folder; default: bench/models/large"),
   page: option('', 'a file for tables and plots, the data goes beside it; default: among temporary files'),

@@ -26,7 +26,7 @@ export const options = {
   turns: option('2', 'of each agent'),
   said: option('48', 'tokens that a turn says at most'),
   observed: option('96', 'tokens that a turn reads at most'),
-  latency: option('150', 'milliseconds a tool takes'),
+  latency: option('150', 'milliseconds a tool takes', 0),
   parts: option('logits,agents', 'what to run'),
 } as const
 
@@ -126,7 +126,7 @@ interface Contest {
 
 /** The first round warms up, with one short agent, and is thrown away; then all take turns. One peer is open at a time: its threads wait busily. */
 async function compareAgents(report: Report, { weights, engine, start, tracesOf, values }: Contest): Promise<void> {
-  const [rounds, latency, counts] = [Number(values.rounds), Number(values.latency), numbers('peer-threads', values['peer-threads'])]
+  const [rounds, latency, counts] = [Number(values.rounds), Number(values.latency), numbers('peer-threads', values['peer-threads'], 'whole')]
   const ours: number[] = []
   const theirs = new Map(counts.map((count): [number, number[]] => [count, []]))
   for (let round = -1; round < rounds; ++round) {

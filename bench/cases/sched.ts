@@ -9,7 +9,7 @@ import os from 'node:os'
 import { AgentSched, firstCome } from 'agentinfer'
 
 import { modelShapes, shapedModel } from '../model_shapes.js'
-import { flag, option, pageFile, parts } from '../options.js'
+import { choice, flag, option, pageFile, parts } from '../options.js'
 import { figure, median } from '../report.js'
 import type { Report } from '../report.js'
 import { runJobs } from '../sched/farm.js'
@@ -24,10 +24,10 @@ import { Comparison, judge, table } from '../sched/summary.js'
 
 export const description = 'schedulers compared in a simulation that runs the policy code of the engine'
 export const options = {
-  set: option('default', 'default, or big: with 256 and 1,024 sessions'),
+  set: choice('default', ['default', 'big'], 'default, or big: with 256 and 1,024 sessions'),
   only: option('', `some of the scenarios: ${scenarios.map(({ name }) => name).join(', ')}`),
-  seeds: option('', 'of each scenario; default: 5, and 20 where seeds differ much'),
-  'first-seed': option('101', 'those below 100 were used to choose the defaults of the policy'),
+  seeds: option('', 'of each scenario; default: 5, and 20 where seeds differ much', 1),
+  'first-seed': option('101', 'those below 100 were used to choose the defaults of the policy', 0),
   threads: option(String(os.availableParallelism()), 'processes that simulate'),
   'no-real': flag('without the agents on the CPU engine'),
   page: option('', 'a file for tables and plots, the data goes beside it; default: among temporary files'),
@@ -69,7 +69,6 @@ function simulate(scenario: Scenario, seeds: readonly number[], processes: numbe
 
 export async function run(report: Report, values: Values): Promise<void> {
   if (values.only !== '') parts('only', values.only, scenarios.map(({ name }) => name))
-  parts('set', values.set, ['default', 'big'])
   const cost = planCost(1024, 2000)
   report.add({ name: 'plan with 1,024 waiting', value: cost.median, unit: 'us', target: 200, better: 'lower', note: `99th percentile ${figure(cost.p99)} us` })
   if (!values['no-real']) await addReal(report)

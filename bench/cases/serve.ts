@@ -6,7 +6,7 @@ import type { Engine } from 'agentinfer'
 
 import { addLatencies, timed } from '../latencies.js'
 import type { Latency } from '../latencies.js'
-import { numbers, option, targetOptions, wrongOption } from '../options.js'
+import { amount, numbers, option, targetOptions, wrongOption } from '../options.js'
 import { Random } from '../random.js'
 import type { Report } from '../report.js'
 import { openTarget } from '../target.js'
@@ -16,15 +16,15 @@ export const options = {
   ...targetOptions,
   rates: option('', 'requests a second; default: --loads'),
   loads: option('0.25,0.5,0.75,1,1.25', 'rates as shares of what the machine does with all requests at once'),
-  burstiness: option('1', 'shape of the gamma distribution between arrivals: 1 is Poisson, less comes in bursts, more is steadier'),
+  burstiness: amount('1', 'shape of the gamma distribution between arrivals: 1 is Poisson, less comes in bursts, more is steadier'),
   requests: option('200', 'at each rate'),
-  shared: option('128', 'tokens of the beginning that all prompts share'),
-  input: option('112', 'tokens of a question: the mean; 16 at least'),
+  shared: option('128', 'tokens of the beginning that all prompts share', 0),
+  input: option('112', 'tokens of a question: the mean', 16),
   output: option('16-64', 'tokens of an answer: from-to'),
   slo: option('ttft=1000,tpot=100', 'a request is good when both hold, milliseconds'),
   'max-sequences': option('32', 'sequences in a step at most'),
   'max-batch-tokens': option('256', 'tokens computed in a step at most'),
-  seed: option('', 'of arrivals and prompts; default: another each time'),
+  seed: option('', 'of arrivals and prompts; default: another each time', 0),
 } as const
 
 type Values = Record<keyof typeof options, string>
@@ -35,15 +35,15 @@ interface Goal {
 }
 
 function goalOf(slo: string): Goal {
-  const [, ttft, tpot] = /^ttft=([\d.]+),tpot=([\d.]+)$/.exec(slo) ?? []
+  const [, ttft, tpot] = /^ttft=(\d+(?:\.\d+)?),tpot=(\d+(?:\.\d+)?)$/.exec(slo) ?? []
   if (tpot === undefined) throw wrongOption('slo', 'ttft=<ms>,tpot=<ms>', slo)
   return { ttft: Number(ttft), tpot: Number(tpot) }
 }
 
 /** Tokens of an answer: from, to. */
 function lengthsOf(output: string): readonly [number, number] {
-  const [from = NaN, to = from] = output.split('-').map(Number)
-  if (!(from >= 1 && to >= from)) throw wrongOption('output', 'tokens as from-to, such as 16-64', output)
+  const [from = NaN, to = from, ...others] = output.split('-').map(Number)
+  if (!(Number.isSafeInteger(from) && Number.isSafeInteger(to) && from >= 1 && to >= from) || others.length > 0) throw wrongOption('output', 'tokens as from-to, such as 16-64', output)
   return [from, to]
 }
 
@@ -108,7 +108,7 @@ async function openLoop(report: Report, engine: Engine, workload: Workload, rate
 
 export async function run(report: Report, values: Values): Promise<void> {
   const goal = goalOf(values.slo)
-  const [rates, loads] = [numbers('rates', values.rates), numbers('loads', values.loads)]
+  const [rates, loads] = [values.rates === '' ? [] : numbers('rates', values.rates, 'any'), numbers('loads', values.loads, 'any')]
   const engine = await openTarget(report, values, {
     maxContext: Number(values.shared) + 5 * Number(values.input) + 16 + lengthsOf(values.output)[1],
     maxSequences: Number(values['max-sequences']),

@@ -5,7 +5,7 @@
 import { randomFill } from 'node:crypto'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 
-import { Engine } from 'agentinfer'
+import { Engine, schedulerNames } from 'agentinfer'
 import type { GenerationStream, SchedulerName } from 'agentinfer'
 
 import { device, onCpu } from '../device.js'
@@ -13,7 +13,7 @@ import { modelShapes, shapedModel } from '../model_shapes.js'
 import { nativeBench } from '../native_bench.js'
 import { ggufModel } from '../peer/gguf.js'
 import { LlamaPeer, peerInstalled } from '../peer/llama.js'
-import { deviceOption, flag, option, parts } from '../options.js'
+import { choice, deviceOption, flag, option, parts } from '../options.js'
 import { Random } from '../random.js'
 import { median } from '../report.js'
 import type { Report } from '../report.js'
@@ -24,7 +24,7 @@ export const options = {
   rounds: option('5', 'measured; one more warms up'),
   threads: option('2', 'of the CPU'),
   parts: option('batch,step,kv,session', 'what to run'),
-  scheduler: option('fcfs', 'whose step is measured beside those of shortest-uncached and agent-sched'),
+  scheduler: choice('fcfs', schedulerNames, 'whose step is measured beside those of shortest-uncached and agent-sched'),
   'no-peer': flag('without node-llama-cpp, where it is installed'),
 } as const
 

@@ -4,7 +4,7 @@ import type { SchedulerName } from 'agentinfer'
 
 import { cpuOnly, device } from '../device.js'
 import { modelShapes, shapedModel } from '../model_shapes.js'
-import { deviceOption, option } from '../options.js'
+import { amount, choice, deviceOption, option } from '../options.js'
 import { Random } from '../random.js'
 import type { Report } from '../report.js'
 import { randomWork } from '../workload.js'
@@ -12,10 +12,10 @@ import { randomWork } from '../workload.js'
 export const description = 'random work for minutes: memory slope, leaks, answers repeated'
 export const options = {
   ...deviceOption,
-  minutes: option('10', 'of random work'),
+  minutes: amount('10', 'of random work'),
   threads: option('2', 'of the CPU'),
-  scheduler: option('agent-sched', schedulerNames.join(', ')),
-  seed: option('1', 'of the work'),
+  scheduler: choice('agent-sched', schedulerNames),
+  seed: option('1', 'of the work', 0),
 } as const
 
 const maxContext = 512

@@ -45,7 +45,7 @@ async function round(engine: Engine, random: Random, sequences: number, input: n
 
 export async function run(report: Report, values: Values): Promise<void> {
   const [rounds, input, output] = [Number(values.rounds), Number(values.input), Number(values.output)]
-  const batches = numbers('sequences', values.sequences)
+  const batches = numbers('sequences', values.sequences, 'whole')
   const most = Math.max(...batches)
   const engine = await openTarget(report, values, {
     maxContext: input + output + 16,

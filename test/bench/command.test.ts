@@ -98,17 +98,21 @@ test('what is wrong is said, with the cases there are', async () => {
   const option = await bench('serve', '--nonsense', '1')
   expect(option.code).toBe(1)
   expect(option.stderr).toContain('nonsense')
-  for (const rounds of ['x', '0']) expect((await bench('throughput', '--rounds', rounds)).stderr).toBe(`ERR_INVALID_ARGUMENT: --rounds: expected a number like 5, got '${rounds}'\n`)
+  for (const rounds of ['x', '0', '1.5', '']) expect((await bench('throughput', '--rounds', rounds)).stderr).toBe(`ERR_INVALID_ARGUMENT: --rounds: expected a whole number, 1 or more, got '${rounds}'\n`)
+  expect((await bench('latency', '--threads', 'two')).stderr).toBe("ERR_INVALID_ARGUMENT: --threads: expected a whole number, 1 or more, got 'two'\n")
+  expect((await bench('serve', '--burstiness', '0')).stderr).toBe("ERR_INVALID_ARGUMENT: --burstiness: expected a number above 0, got '0'\n")
+  expect((await bench('serve', '--weights', 'fp8')).stderr).toBe("ERR_INVALID_ARGUMENT: --weights: expected one of bf16, int8, got 'fp8'\n")
   expect((await bench('engine', '--shape', 'huge')).stderr).toMatch(/^ERR_INVALID_ARGUMENT: shape 'huge': expected one of 0.5b/)
   const model = await bench('throughput', '--model', '/nowhere')
   expect(model.code).toBe(1)
   expect(model.stderr).toMatch(/^ERR_INVALID_ARGUMENT: model '\/nowhere': expected[^]*throughput ended with code 1\n$/)
   const wrong: [string, string, string][] = [
+    ['throughput', '--sequences', '1,1.5'], ['throughput', '--sequences', ''], ['serve', '--output', '1-2-3'], ['serve', '--slo', 'ttft=1..2,tpot=3'],
     ['serve', '--slo', 'ttft<=<ms>'], ['serve', '--rates', '1,fast'], ['serve', '--output', 'long'], ['latency', '--speculation', 'yes'], ['latency', '--inputs', '8,x'], ['serving', '--parts', 'batsh'],
-    ['latency', '--threads', 'two'], ['sched', '--only', 'papr'], ['ascend-model', '--tp', '3'],
+    ['sched', '--only', 'papr'], ['ablation', '--trace', '/nowhere'], ['ablation', '--trace', main], ['ascend-model', '--tp', '3'],
   ]
   for (const [name, flag, value] of wrong) {
-    const { stderr } = await bench(name, flag, value, ...(name === 'serve' || name === 'latency' ? ['--model', 'tiny'] : []))
+    const { stderr } = await bench(name, flag, value, ...(['serve', 'latency', 'throughput'].includes(name) ? ['--model', 'tiny'] : []))
     expect(stderr, flag).toContain(`ERR_INVALID_ARGUMENT: ${flag}: expected`)
     expect(stderr, flag).not.toContain('    at ')
   }
