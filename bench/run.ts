@@ -57,7 +57,7 @@ export async function runBench(argv: readonly string[], command: string): Promis
     process.stdout.write(`${description}\n\noptions:\n${optionLines({ ...options, ...outputs })}`)
     return 0
   }
-  for (const [name, one] of Object.entries<CaseOption>(options)) checkOption(name, one, values[name])
+  for (const [key, one] of Object.entries<CaseOption>(options)) checkOption(key, one, values[key])
   const { json, html, compare, ...rest } = values
   const before = typeof compare === 'string' ? readDocument(compare) : undefined
   for (const [option, file] of Object.entries({ json, html })) if (typeof file === 'string') assertWritable(option, file)

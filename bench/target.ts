@@ -18,7 +18,10 @@ type Asked = Readonly<Record<keyof ReturnType<typeof modelOptions>, string> & Pa
 export async function openTarget(report: Report, values: Asked, more: Partial<EngineOptions> = {}): Promise<Engine> {
   const folder = modelFolder(values.model)
   report.progress(`opening ${folder}`)
-  const given = (name: 'threads' | 'max-context' | 'kv-tokens'): number | undefined => (values[name] ? Number(values[name]) : undefined)
+  const given = (name: 'threads' | 'max-context' | 'kv-tokens'): number | undefined => {
+    const { [name]: value = '' } = values
+    return value === '' ? undefined : Number(value)
+  }
   const [threads, maxContext, kvTokens] = [given('threads'), given('max-context'), given('kv-tokens')]
   const engine = await Engine.open({
     ...more,
