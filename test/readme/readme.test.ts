@@ -43,6 +43,10 @@ test('every block is of a kind that a test runs, or a picture', () => {
   expect(blocks.filter(({ language }) => !['ts', 'sh', ''].includes(language))).toEqual([])
 })
 
+test('the plots are drawn from the tables', async () => {
+  await expect(run(process.execPath, [path.join(root, 'bench/readme/draw.mjs'), '--check'])).resolves.toMatchObject({ stderr: '' })
+})
+
 describe('examples', () => {
   const examples = blocks.filter(({ language }) => language === 'ts')
   beforeAll(async () => {
