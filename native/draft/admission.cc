@@ -36,12 +36,6 @@ Admission::Admission(AdmissionOptions options) : options_(std::move(options)), s
     steps_.push_back(length);
 }
 
-int Admission::padded(int length) const {
-  if (length == 0) return 0;
-  const auto step = std::lower_bound(steps_.begin(), steps_.end(), length);
-  return step == steps_.end() ? length : *step;
-}
-
 // Within one offer the density never rises, so that sorting by it keeps the groups of an offer in order.
 void Admission::list_groups(std::span<const Offer> offers) {
   groups_.clear();

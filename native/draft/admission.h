@@ -50,14 +50,10 @@ class Admission {
   // Throws kInvalidArgument: lengths out of range or not rising.
   explicit Admission(AdmissionOptions options = {});
 
-  const AdmissionOptions& options() const { return options_; }
-
   // lengths[i] in 0..offers[i].survival.size(): real tokens, without padding. One thread at a time (scratch
   // memory). REQUIRES: lengths.size() == offers.size(), a valid curve (cost_at).
   void choose(std::span<const Offer> offers, const StepLoad& load, std::span<const CostPoint> curve,
               std::span<int> lengths);
-  // The padded length for a draft of `length`: the next of options().lengths, or `length` itself.
-  int padded(int length) const;
 
  private:
   struct Group {     // tokens [begin, end) of one offer, admitted together

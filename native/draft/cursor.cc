@@ -7,23 +7,6 @@ void Cursor::repair(const SuffixAutomaton& automaton) {
     state_ = automaton.link(state_);
 }
 
-void Cursor::advance(const SuffixAutomaton& automaton, int32_t token) {
-  while (true) {
-    const uint32_t target = automaton.next(state_, token);
-    if (target != SuffixAutomaton::kNone) {
-      state_ = target;
-      ++length_;
-      return;
-    }
-    if (state_ == SuffixAutomaton::kRoot) {
-      length_ = 0;
-      return;
-    }
-    state_ = automaton.link(state_);
-    length_ = automaton.length(state_);
-  }
-}
-
 Walk::Walk(const SuffixAutomaton& automaton, Cursor& cursor, std::span<const int32_t> tokens)
     : automaton_(&automaton), cursor_(&cursor), tokens_(tokens) {
   begin();

@@ -13,8 +13,7 @@ namespace agentinfer {
 
 class Cursor {
  public:
-  // All calls on one cursor take the same automaton. REQUIRES: repaired since the automaton grew.
-  void advance(const SuffixAutomaton& automaton, int32_t token);
+  // All calls on one cursor, and walks, take the same automaton.
   void repair(const SuffixAutomaton& automaton);
   void reset() { *this = Cursor(); }
 
@@ -37,7 +36,7 @@ class Cursor {
 class Walk {
  public:
   Walk() = default;
-  // All three must outlive the walk. REQUIRES: as Cursor::advance.
+  // All three must outlive the walk. REQUIRES: the cursor is repaired since the automaton grew.
   Walk(const SuffixAutomaton& automaton, Cursor& cursor, std::span<const int32_t> tokens);
   // Goes as far as it can without waiting for memory that the step before did not begin to load. False: all
   // tokens are taken, and the cursor's state is being loaded. REQUIRES: it was not false before.

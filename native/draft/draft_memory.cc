@@ -298,17 +298,6 @@ void DraftMemory::end_session(const std::string& tenant, const std::string& sess
   state_->sessions.erase({tenant, session});
 }
 
-void DraftMemory::forget_tenant(const std::string& tenant) {
-  {
-    const std::lock_guard lock(state_->mutex);
-    const auto its = [&](const auto& entry) { return entry.first.first == tenant; };
-    std::erase_if(state_->sessions, its);
-    std::erase_if(state_->runs, its);
-    std::erase_if(state_->roles, its);
-  }
-  state_->post_to_store([state = state_.get(), tenant] { state->store.forget_tenant(tenant); });
-}
-
 std::future<void> DraftMemory::save(std::string tenant, std::filesystem::path path) {
   auto done = std::make_shared<std::packaged_task<void()>>(
       [state = state_.get(), tenant = std::move(tenant), path = std::move(path)] {

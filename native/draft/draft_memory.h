@@ -91,8 +91,6 @@ class DraftMemory {
 
   // The session will not come back: its text is freed when nobody reads it. What it gave to the store stays.
   void end_session(const std::string& tenant, const std::string& session);
-  // Forgets everything of the tenant: texts, history and store.
-  void forget_tenant(const std::string& tenant);
 
   // One file per tenant (SessionStore::save, load). A future is broken if the memory ends first.
   std::future<void> save(std::string tenant, std::filesystem::path path);

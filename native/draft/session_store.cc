@@ -127,16 +127,6 @@ size_t SessionStore::tenants() const {
   return tenants_.size();
 }
 
-void SessionStore::forget(std::string_view tenant, std::string_view session) {
-  if (Entry* at = find(tenant, session)) erase(*at);
-}
-
-void SessionStore::forget_tenant(std::string_view tenant) {
-  // The last session takes the tenant with it.
-  for (auto owner = tenants_.find(tenant); owner != tenants_.end(); owner = tenants_.find(tenant))
-    erase(*owner->second.sessions.begin()->second);
-}
-
 // Automata first, they can be built again; then sessions. Least recently used first, `keep` never.
 void SessionStore::make_room(const Entry* keep) {
   for (auto at = by_use_.begin(); stats_.bytes > options_.byte_budget && at != by_use_.end(); ++at) {

@@ -59,14 +59,12 @@ class SessionStore {
   SessionStore& operator=(const SessionStore&) = delete;
   ~SessionStore();
 
-  // Adds the session or replaces its query; its tokens stay. All three throw kInvalidArgument: an empty id; a
+  // Adds the session or replaces its query; its tokens stay. Both throw kInvalidArgument: an empty id; a
   // vector of another size than the tenant's others, or not finite.
   void put(std::string_view tenant, std::string_view session, std::string_view query,
            std::span<const float> vector);
   // Tokens of the session, a document of their own. A session not put yet is added with an empty query.
   void append(std::string_view tenant, std::string_view session, std::span<const int32_t> tokens);
-  void forget(std::string_view tenant, std::string_view session);
-  void forget_tenant(std::string_view tenant);
 
   // The `count` sessions with tokens whose queries are most similar, best first, without the session
   // `except`.

@@ -39,22 +39,25 @@ struct Problem {
     Admission(options).choose(offers(), load, curve, lengths);
     return lengths;
   }
+  // The next of the lengths that can be run.
+  int padded(int length) const {
+    const auto step = std::lower_bound(options.lengths.begin(), options.lengths.end(), length);
+    return length == 0 || step == options.lengths.end() ? length : *step;
+  }
   int rows(const std::vector<int>& lengths) const {
-    const Admission admission(options);
     int total = 0, longest = 0;
     for (const int length : lengths) {
-      total += admission.padded(length);
-      longest = std::max(longest, admission.padded(length));
+      total += padded(length);
+      longest = std::max(longest, padded(length));
     }
     return options.uniform ? longest * static_cast<int>(lengths.size()) : total;
   }
   // Seconds for the context of the drafts' rows, padding included.
   double context(const std::vector<int>& lengths) const {
-    const Admission admission(options);
     const int longest = *std::max_element(lengths.begin(), lengths.end());
     double seconds = 0;
     for (size_t i = 0; i < row_seconds.size(); ++i)
-      seconds += row_seconds[i] * admission.padded(options.uniform ? longest : lengths[i]);
+      seconds += row_seconds[i] * padded(options.uniform ? longest : lengths[i]);
     return seconds;
   }
   double emitted(const std::vector<int>& lengths) const {

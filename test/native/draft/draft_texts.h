@@ -1,9 +1,12 @@
 #pragma once
-// Texts for the drafting tests: random over small alphabets, all equal, Fibonacci words, with borders.
+// Texts for the drafting tests: random over small alphabets, all equal, Fibonacci words, with borders; and a
+// cursor that goes through them alone.
 
 #include <cstdint>
 #include <random>
 #include <vector>
+
+#include "draft/cursor.h"
 
 namespace texts {
 
@@ -45,6 +48,12 @@ inline Tokens repetitive_tokens(std::mt19937_64& random, size_t size, int32_t al
     }
   }
   return out;
+}
+
+inline void advance(agentinfer::Cursor& cursor, const agentinfer::SuffixAutomaton& automaton, int32_t token) {
+  agentinfer::Walk walk(automaton, cursor, {&token, 1});
+  while (walk.step()) {
+  }
 }
 
 }  // namespace texts

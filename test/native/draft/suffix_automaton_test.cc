@@ -73,7 +73,7 @@ void check_prior(const SuffixAutomaton& automaton, const Oracle& oracle) {
 void check_stream(const SuffixAutomaton& automaton, const Oracle& oracle, const Tokens& stream, bool exact) {
   Cursor cursor;
   for (size_t i = 0; i < stream.size(); ++i) {
-    cursor.advance(automaton, stream[i]);
+    texts::advance(cursor, automaton, stream[i]);
     const std::span<const int32_t> seen = std::span(stream).first(i + 1);
     CHECK_EQ(cursor.length(), oracle.longest_suffix(seen));
     if (cursor.length() == 0) continue;
@@ -172,7 +172,7 @@ TEST("a cursor keeps its match while the automaton grows under it") {
         CHECK(automaton.length(cursor.state()) >= cursor.length());
       }
       stream.push_back(texts::pick(random, alphabet));
-      cursor.advance(automaton, stream.back());
+      texts::advance(cursor, automaton, stream.back());
     }
   }
 }
@@ -226,7 +226,7 @@ TEST("bad tokens are refused with their value") {
   CHECK_EQ(automaton.size(), 0u);
 }
 
-// Cursors that go in steps, beside others, as against one that goes at once.
+// Cursors that go in steps, beside others, as against one that goes alone, which `check_stream` proves.
 TEST("walks of several cursors in turns end where the cursors would end alone") {
   std::mt19937 random(11);
   for (int round = 0; round < 40; ++round) {
@@ -248,7 +248,7 @@ TEST("walks of several cursors in turns end where the cursors would end alone") 
         stepped[i].repair(automata[i]);
         plain[i].repair(automata[i]);
         walks[i] = Walk(automata[i], stepped[i], said);
-        for (const int32_t token : said) plain[i].advance(automata[i], token);
+        for (const int32_t token : said) texts::advance(plain[i], automata[i], token);
       }
       std::array<bool, kCursors> going;
       going.fill(true);

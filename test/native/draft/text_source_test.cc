@@ -100,7 +100,7 @@ TEST("readers on other threads see whole prefixes while the text grows") {
         size = automaton.size();
         cursor.repair(automaton);
         for (int i = 0; i < 8 && size > 0; ++i) {
-          cursor.advance(automaton, text[own() % size]);
+          texts::advance(cursor, automaton, text[own() % size]);
           if (cursor.length() == 0) continue;
           const SuffixAutomaton::Match match = cursor.match(automaton);
           good = good && match.end <= size && match.length <= match.end && match.count > 0;
