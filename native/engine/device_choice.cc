@@ -76,7 +76,10 @@ std::unique_ptr<RankDevices> make_devices(const DeviceChoice& choice, const Engi
 }
 
 size_t available_memory(const DeviceChoice& choice, int ranks) {
-  if (choice.npus.empty()) return available_host_memory() / static_cast<size_t>(std::max(1, ranks));
+  if (choice.npus.empty()) {
+    const size_t all = available_host_memory();
+    return all == 0 ? 0 : std::max<size_t>(1, all / static_cast<size_t>(std::max(1, ranks)));
+  }
   size_t least = SIZE_MAX;
   for (const int npu : choice.npus) least = std::min(least, free_device_memory(cann(), npu));
   return least;

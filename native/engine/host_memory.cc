@@ -6,6 +6,8 @@
 #include <sstream>
 #include <string>
 
+#include "tensor/control_groups.h"
+
 namespace agentinfer {
 namespace {
 
@@ -41,12 +43,11 @@ std::optional<size_t> available_in_group(const std::filesystem::path& folder) {
 
 size_t available_host_memory() {
   const auto kilobytes = number_of("/proc/meminfo", "MemAvailable:");
-  const auto group = available_in_group("/sys/fs/cgroup");
-  if (!kilobytes && !group) return 0;
-  size_t least = SIZE_MAX;
+  std::optional<size_t> least;
   if (kilobytes) least = *kilobytes * 1024;
-  if (group) least = std::min(least, *group);
-  return std::max<size_t>(least, 1);  // none left is known, too
+  for (const std::filesystem::path& group : control_groups())
+    if (const auto left = available_in_group(group)) least = std::min(least.value_or(SIZE_MAX), *left);
+  return least ? std::max<size_t>(*least, 1) : 0;  // none left is known, too
 }
 
 }  // namespace agentinfer

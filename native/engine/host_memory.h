@@ -1,5 +1,5 @@
 #pragma once
-// How much memory this process may still take: the least of what the system and its control group have left.
+// How much memory this process may still take: the least of what the system and its control groups have left.
 
 #include <cstddef>
 #include <filesystem>

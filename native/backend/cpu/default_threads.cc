@@ -9,6 +9,7 @@
 #endif
 
 #include "backend/cpu/cpu_backend.h"
+#include "tensor/control_groups.h"
 
 namespace agentinfer {
 namespace {
@@ -23,10 +24,14 @@ int allowed_cores() {
 
 // "<microseconds> <period>" or "max <period>". A pool larger than the quota would spin it away.
 int quota_cores() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0, period = 0;
-  if (!(file >> quota >> period) || quota <= 0 || period <= 0) return kMaxThreads;
-  return static_cast<int>(std::min<double>(std::ceil(quota / period), kMaxThreads));
+  double least = kMaxThreads;
+  for (const std::filesystem::path& group : control_groups()) {
+    std::ifstream file(group / "cpu.max");
+    double quota = 0, period = 0;
+    if (file >> quota >> period && quota > 0 && period > 0)
+      least = std::min(least, std::ceil(quota / period));
+  }
+  return static_cast<int>(least);
 }
 
 }  // namespace
