@@ -234,7 +234,10 @@ function openNative(
       rejected: (value) => handlers?.rejected(value),
       result: (value) => handlers?.result(value),
       checked: () => undefined,
-      closed: () => resolveClosed(),
+      closed() {
+        resolveClosed()
+        reject(new AgentInferError('ERR_OUT_OF_MEMORY', 'the engine ended, and there was no memory to say why')) // unless it was told
+      },
     }
     const engine = new (native().NativeEngine)(options, (kind, value) => (events[kind] as (value: unknown) => void)(value))
     const abort = (): void => engine.close()

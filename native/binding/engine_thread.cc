@@ -9,10 +9,23 @@
 
 namespace agentinfer {
 
+EngineThread::Event EngineThread::closed_event{
+    [](Napi::Env env, Napi::Function callback) { callback.Call({Napi::String::New(env, "closed")}); }, true};
+
+// Stands for a result, and whatever was to come behind it.
+EngineThread::Event EngineThread::lost_event{
+    [](Napi::Env env, Napi::Function callback) {
+      StepResult result;
+      result.unhealthy = "there was no memory for the result of a step";
+      callback.Call({Napi::String::New(env, "result"), to_js(env, result)});
+    },
+    true};
+
 std::shared_ptr<EngineThread> EngineThread::start(Napi::Env env, Napi::Function callback,
                                                   EngineOptions options) {
   std::shared_ptr<EngineThread> made(new EngineThread);
-  made->worker_ = std::make_unique<Worker>();  // may throw: before anything refers to `made`
+  // May throw: before anything refers to `made`.
+  made->worker_ = std::make_unique<Worker>([self = made.get()] { self->end(); });
   made->env_ = env;
   made->link_ = Link::New(
       env, callback, "agentinfer engine", 0, 1, nullptr,
@@ -28,7 +41,12 @@ std::shared_ptr<EngineThread> EngineThread::start(Napi::Env env, Napi::Function 
   // Registered after the link: hooks run in reverse order, so the thread stops while the link still exists.
   napi_add_env_cleanup_hook(env, environment_hook, made.get());
   options.aborted = &made->abort_load_;
-  made->post([self = made.get(), options = std::move(options)] { self->open(options); });
+  try {
+    made->post([self = made.get(), options = std::move(options)] { self->open(options); });
+  } catch (const std::bad_alloc&) {
+    made->close();  // the link would keep the process alive
+    throw;
+  }
   return made;
 }
 
@@ -46,7 +64,6 @@ void EngineThread::environment_hook(void* self) {
 void EngineThread::environment_ends() {
   env_ = nullptr;
   abort_load_ = true;
-  post([this] { end(); });
   worker_->stop();
 }
 
@@ -68,9 +85,12 @@ void EngineThread::open(EngineOptions options) {
     });
     return;
   } catch (...) {
-    emit([error = current_error()](Napi::Env env, Napi::Function callback) {
-      callback.Call({Napi::String::New(env, "failed"), to_js_error(env, error).Value()});
-    });
+    try {
+      emit([error = current_error()](Napi::Env env, Napi::Function callback) {
+        callback.Call({Napi::String::New(env, "failed"), to_js_error(env, error).Value()});
+      });
+    } catch (const std::bad_alloc&) {  // `closed` alone says so
+    }
   }
   end();
 }
@@ -120,9 +140,14 @@ void EngineThread::forget(int64_t session) {
 void EngineThread::step(std::unique_ptr<StepPlan> plan) {
   post([this, plan = std::shared_ptr<StepPlan>(std::move(plan))] {
     if (engine_ == nullptr) return;
-    run_plan(*plan, {.step = [this](const StepPlan& next) { return step_now(next); },
-                     .publish = [this](StepResult result) { publish(std::move(result)); },
-                     .wanted = [this] { return worker_->wanted(); }});
+    try {
+      run_plan(*plan, {.step = [this](const StepPlan& next) { return step_now(next); },
+                       .publish = [this](StepResult result) { publish(std::move(result)); },
+                       .wanted = [this] { return worker_->wanted(); }});
+    } catch (...) {  // a result found no memory on its way, and somebody waits for it
+      send(lost_event);
+      throw;
+    }
   });
 }
 
@@ -165,23 +190,28 @@ void EngineThread::check() {
 
 void EngineThread::close() {
   abort_load_ = true;
-  post([this] { end(); });
+  worker_->refuse();
 }
 
-// Engine thread. The last thing it does for JavaScript.
+// Engine thread: when it failed to open, and when it ends. The last thing that is done for JavaScript, and
+// nothing in it needs memory.
 void EngineThread::end() {
   engine_.reset();
-  emit([](Napi::Env env, Napi::Function callback) { callback.Call({Napi::String::New(env, "closed")}); });
+  send(closed_event);
   const std::lock_guard lock(link_mutex_);
   if (!std::exchange(linked_, false)) return;
   link_.Release();
 }
 
-void EngineThread::emit(Event event) {
+void EngineThread::emit(Tell tell) {
+  auto event = std::make_unique<Event>(Event{.tell = std::move(tell)});
+  if (send(*event)) static_cast<void>(event.release());
+}
+
+// True: the event is JavaScript's.
+bool EngineThread::send(Event& event) {
   const std::lock_guard lock(link_mutex_);
-  if (!linked_) return;
-  auto queued = std::make_unique<Event>(std::move(event));
-  if (link_.NonBlockingCall(queued.get()) == napi_ok) queued.release();
+  return linked_ && link_.NonBlockingCall(&event) == napi_ok;
 }
 
 void EngineThread::ref(Napi::Env env) {
@@ -195,12 +225,12 @@ void EngineThread::unref(Napi::Env env) {
 }
 
 void EngineThread::call_js(Napi::Env env, Napi::Function callback, std::nullptr_t*, Event* event) {
-  const std::unique_ptr<Event> owned(event);
+  const std::unique_ptr<Event> owned(event->lasting ? nullptr : event);
   // Without an environment the queue is only being emptied.
   if (static_cast<napi_env>(env) == nullptr || callback.IsEmpty()) return;
   const Napi::HandleScope scope(env);
   try {
-    (*owned)(env, callback);
+    event->tell(env, callback);
   } catch (const Napi::Error& error) {
     // The listener threw, or the environment (a terminated worker) runs no JavaScript any more and nobody is
     // left to tell: then the macro NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS makes this do nothing.

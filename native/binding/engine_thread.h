@@ -37,7 +37,14 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
 
  private:
   // Builds the callback's arguments on the JavaScript thread.
-  using Event = std::function<void(Napi::Env env, Napi::Function callback)>;
+  using Tell = std::function<void(Napi::Env env, Napi::Function callback)>;
+  struct Event {
+    Tell tell;
+    bool lasting = false;  // not made for one sending, and not freed behind it
+  };
+  // What must arrive though there is no memory left. They outlive every thread: an environment that ends
+  // empties its queue when the thread may be gone.
+  static Event closed_event, lost_event;
 
   EngineThread() = default;
   // Runs the job on the engine's thread. What it throws every later step fails with.
@@ -45,7 +52,8 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
   void open(EngineOptions options);
   StepResult step_now(const StepPlan& plan);
   void publish(StepResult result);
-  void emit(Event event);
+  void emit(Tell tell);
+  bool send(Event& event);
   void end();
   void environment_ends();
   static void environment_hook(void* self);

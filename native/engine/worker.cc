@@ -9,7 +9,7 @@ namespace {
 constexpr std::chrono::microseconds kLinger{250};
 }
 
-Worker::Worker() : thread_([this] { run(); }) {}
+Worker::Worker(std::function<void()> last) : last_(std::move(last)), thread_([this] { run(); }) {}
 
 bool Worker::submit(std::function<void()> job) {
   {
@@ -22,13 +22,17 @@ bool Worker::submit(std::function<void()> job) {
   return true;
 }
 
-void Worker::stop() {
+void Worker::refuse() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
     wanted_ = true;
   }
   wake_.notify_one();
+}
+
+void Worker::stop() {
+  refuse();
   std::call_once(joined_, [this] { thread_.join(); });
 }
 
@@ -43,7 +47,7 @@ void Worker::run() {
   std::unique_lock lock(mutex_);
   while (true) {
     wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-    if (jobs_.empty()) return;
+    if (jobs_.empty()) break;
     std::function<void()> job = std::move(jobs_.front());
     jobs_.pop_front();
     wanted_ = stopping_ || !jobs_.empty();
@@ -53,6 +57,8 @@ void Worker::run() {
     linger();
     lock.lock();
   }
+  lock.unlock();
+  if (last_) last_();
 }
 
 }  // namespace agentinfer
