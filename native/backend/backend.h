@@ -80,7 +80,7 @@ struct Embedding {  // [rows, hidden]: rows [first_row, first_row + rows) of a v
 
 // A [max_rows, cols] matrix that lives as long as the decoder. `feeds` tells what consumes it, so that a
 // backend can keep a quantised copy beside it, written once by the producing operation (norm, attention,
-// swiglu) for all its consumers.
+// swiglu) for all its consumers; or leave out the memory of one that it has no use for.
 struct Activation {
   virtual ~Activation() = default;
   int64_t max_rows = 0, cols = 0;
@@ -141,7 +141,11 @@ struct StepShape {  // the largest step the backend must be ready for; all work 
   int max_rows = 0, max_sequences = 0, max_logit_rows = 0, max_context = 0;
 };
 
-enum class Feeds : uint8_t { kOther, kLinear };
+enum class Feeds : uint8_t {
+  kOther,
+  kLinear,
+  kGate,  // nothing but gated_linear, as its `gate_up`
+};
 
 class Backend {
  public:
@@ -159,8 +163,9 @@ class Backend {
                                                          int64_t vocabulary) = 0;
   virtual std::unique_ptr<Activation> make_activation(int64_t max_rows, int64_t cols, Feeds feeds) = 0;
   virtual std::unique_ptr<KvCache> make_kv_cache(const KvLayout& layout, int blocks, int host_blocks) = 0;
-  // Takes the step's work memory. Called once, before the first begin_step.
-  virtual void prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) = 0;
+  // Takes the step's work memory and returns its bytes. Once for each decoder, before its first begin_step:
+  // what the decoder before it had goes.
+  virtual size_t prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) = 0;
 
   // --- the step: begin_step, then operations on its rows, in call order ---
   // The spans in `inputs` stay valid and unchanged until the next begin_step or `synchronize`.
@@ -180,8 +185,8 @@ class Backend {
   virtual void linear(const Activation& x, const Linear& weight, int rows, Activation& out) = 0;
   // gate_up = [gate | up]; out = silu(gate) * up
   virtual void swiglu(const Activation& gate_up, int rows, Activation& out) = 0;
-  // Both in one: linear to `gate_up`, whose contents are nobody's afterwards, and swiglu to `out`. For
-  // weights made so (LinearSource::gated).
+  // Both in one: linear to `gate_up` (Feeds::kGate), whose contents are nobody's afterwards, and swiglu to
+  // `out`. For weights made so (LinearSource::gated).
   virtual void gated_linear(const Activation& x, const Linear& weight, int rows, Activation& gate_up,
                             Activation& out) {
     linear(x, weight, rows, gate_up);

@@ -60,7 +60,6 @@ EngineOptions options_for(const DeviceChoice& choice, EngineOptions options) {
          choice.name, "', got ", options.tensor_parallel);
   options.tensor_parallel = npus;
   options.kv_dtype = DType::kBF16;
-  options.activation_bytes = 2;
   options.own_memory = true;
   return options;
 }

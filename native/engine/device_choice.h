@@ -26,7 +26,7 @@ DeviceChoice choose_device(const std::string& wanted);
 // nothing.
 DeviceChoice planned_device(const std::string& wanted);
 
-// Fills in what the device decides (block size, KV type, activation size) and refuses what it cannot do.
+// Fills in what the device decides (block size, KV type, whose memory) and refuses what it cannot do.
 EngineOptions options_for(const DeviceChoice& choice, EngineOptions options);
 
 // What the engine's ranks run on: CPU threads, or the chosen NPUs. `options` are options_for's.

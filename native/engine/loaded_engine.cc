@@ -10,6 +10,7 @@
 #include "engine/step_profile.h"
 #include "model/shards.h"
 #include "model/tensor_names.h"
+#include "parallel/thread_group.h"
 #include "tensor/check.h"
 #include "tensor/mapped_file.h"
 
@@ -46,12 +47,14 @@ MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& opt
   MemoryRequest request;
   request.ranks = options.tensor_parallel;
   request.int8 = options.weights == WeightFormat::kW8A8 || config.quantized_w8a8;
-  request.activation_bytes = options.activation_bytes;
+  request.cpu_threads =
+      options.own_memory ? 0 : thread_count(threads_of_rank(options.threads, options.tensor_parallel, 0));
   request.kv_dtype = options.kv_dtype;
   request.kv_tokens = kv_tokens;
   request.host_kv_bytes = options.host_kv_bytes / static_cast<size_t>(options.tensor_parallel);
   request.max_rows = shape.max_rows;
   request.max_logit_rows = shape.max_logit_rows;
+  request.max_context = shape.max_context;
   return request;
 }
 

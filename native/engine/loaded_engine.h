@@ -40,10 +40,9 @@ struct EngineOptions {
   WeightFormat weights = WeightFormat::kBF16;
   int64_t max_context = 0;  // tokens a sequence may have; 0: the model's own, at most 8192
   int64_t kv_tokens = 0;  // tokens of KV in the pool; 0: room for four full contexts, less if memory is short
-  size_t host_kv_bytes = 0;     // host tier
-  int block_size = 0;           // 0: the device's own, 32 on the CPU
-  size_t activation_bytes = 4;  // an element of the activations; the device decides, as of the next
-  bool own_memory = false;      // the device's memory is not the host's
+  size_t host_kv_bytes = 0;  // host tier
+  int block_size = 0;        // 0: the device's own, 32 on the CPU
+  bool own_memory = false;   // an NPU's, which is not the host's; the device decides
   DType kv_dtype = DType::kF16;
   int max_batch_tokens = 512;     // rows of a step
   int max_sequences = 64;         // sequences of a step

@@ -23,7 +23,7 @@ Decoder::Decoder(const ModelConfig& config, const Weights& weights, Backend& bac
       .head_dim = static_cast<int>(config.head_dim),
       .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim))),
   };
-  backend_.prepare(options.shape, attention, RopeTable{rope_inv_freq(config)});
+  workspace_bytes_ = backend_.prepare(options.shape, attention, RopeTable{rope_inv_freq(config)});
 
   const int64_t rows = options.shape.max_rows, hidden = config.hidden_size;
   const int64_t ffn = config.intermediate_size / ranks, head_width = config.head_dim;
@@ -33,7 +33,7 @@ Decoder::Decoder(const ModelConfig& config, const Weights& weights, Backend& bac
   attended_ = activation(rows, attention.heads * head_width, Feeds::kLinear);
   branch_ = activation(rows, hidden, Feeds::kOther);
   if (config.sandwich_norm) branch_normed_ = activation(rows, hidden, Feeds::kOther);
-  gate_up_ = activation(rows, 2 * ffn, Feeds::kOther);
+  gate_up_ = activation(rows, 2 * ffn, Feeds::kGate);
   gated_ = activation(rows, ffn, Feeds::kLinear);
 
   const int64_t logit_rows = options.shape.max_logit_rows;

@@ -44,7 +44,7 @@ class Decoder final : public ForwardPass {
   KvCache& cache() { return *cache_; }
   const KvCache& cache() const { return *cache_; }
   const DecoderOptions& options() const override { return options_; }
-  // Bytes of the activations; the KV cache's are cache().bytes.
+  // Bytes of the activations and of the backend's work memory; the KV cache's are cache().bytes.
   size_t workspace_bytes() const { return workspace_bytes_; }
 
  private:
@@ -68,7 +68,7 @@ class Decoder final : public ForwardPass {
   std::unique_ptr<Activation> attended_;       // [rows, heads * head_dim]
   std::unique_ptr<Activation> branch_;         // [rows, hidden] output of o or down
   std::unique_ptr<Activation> branch_normed_;  // [rows, hidden] sandwich norm only
-  std::unique_ptr<Activation> gate_up_;        // [rows, 2 * ffn]
+  std::unique_ptr<Activation> gate_up_;        // [rows, 2 * ffn] for gated_linear alone
   std::unique_ptr<Activation> gated_;          // [rows, ffn]
   std::unique_ptr<Activation> picked_;         // [logit rows, hidden]
   std::unique_ptr<Activation> picked_normed_;

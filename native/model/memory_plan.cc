@@ -3,13 +3,13 @@
 #include <cstdio>
 #include <utility>
 
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/kernels.h"
 #include "model/shards.h"
 #include "tensor/check.h"
 
 namespace agentinfer {
 namespace {
-
-constexpr int64_t kPanelColumns = 32;  // to which the CPU backend pads outputs
 
 size_t matrix_bytes(int64_t outputs, int64_t inputs, bool int8) {
   const auto padded = static_cast<size_t>((outputs + kPanelColumns - 1) / kPanelColumns * kPanelColumns);
@@ -22,21 +22,47 @@ size_t layer_bytes(const ModelConfig& config, const MemoryRequest& request) {
   const int64_t q = config.num_attention_heads * config.head_dim / request.ranks;
   const int64_t kv = kv_heads_of_rank(config, request.ranks) * config.head_dim;
   const int64_t ffn = config.intermediate_size / request.ranks, hidden = config.hidden_size;
-  const size_t norms = static_cast<size_t>(hidden) * (config.sandwich_norm ? 4 : 2) * 4;
+  const int64_t norms = hidden * (config.sandwich_norm ? 4 : 2) + (config.qk_norm ? 2 * config.head_dim : 0);
   return matrix_bytes(q + 2 * kv, hidden, request.int8) + matrix_bytes(hidden, q, request.int8) +
-         2 * matrix_bytes(ffn, hidden, request.int8) + matrix_bytes(hidden, ffn, request.int8) + norms;
+         2 * matrix_bytes(ffn, hidden, request.int8) + matrix_bytes(hidden, ffn, request.int8) +
+         static_cast<size_t>(norms) * 4;
 }
 
-size_t workspace_bytes(const ModelConfig& config, const MemoryRequest& request) {
+// The decoder's activations on an NPU, in 16 bits. What its operators take besides is not known before.
+size_t npu_workspace_bytes(const ModelConfig& config, const MemoryRequest& request) {
   const int64_t q = config.num_attention_heads * config.head_dim / request.ranks;
   const int64_t kv = kv_heads_of_rank(config, request.ranks) * config.head_dim;
   const int64_t ffn = config.intermediate_size / request.ranks, hidden = config.hidden_size;
   const int64_t row = 3 * hidden + (config.sandwich_norm ? hidden : 0) + 2 * q + 2 * kv + 3 * ffn;
   const int64_t part = request.ranks > 1 ? config.vocab_size / request.ranks : 0;  // before it is gathered
   const int64_t logit_row = 2 * hidden + part + config.vocab_size;
-  // Logits are f32 everywhere: the sampler reads them.
-  return static_cast<size_t>(request.max_rows * row) * request.activation_bytes +
+  // Logits become f32: the sampler reads them.
+  return static_cast<size_t>(request.max_rows * row) * 2 +
          static_cast<size_t>(request.max_logit_rows * logit_row) * 4;
+}
+
+// The decoder's activations on the CPU, and what its backend works in.
+size_t cpu_workspace_bytes(const ModelConfig& config, const MemoryRequest& request) {
+  const AttentionShape shape{.heads = static_cast<int>(config.num_attention_heads) / request.ranks,
+                             .kv_heads = static_cast<int>(kv_heads_of_rank(config, request.ranks)),
+                             .head_dim = static_cast<int>(config.head_dim),
+                             .scale = 1};
+  const int64_t q = shape.heads * config.head_dim, kv = shape.kv_heads * config.head_dim;
+  const int64_t ffn = config.intermediate_size / request.ranks, hidden = config.hidden_size;
+  const auto rows = [&](int64_t cols, Feeds feeds) {
+    return cpu_activation_bytes(request.max_rows, cols, feeds);
+  };
+  const auto logit_rows = [&](int64_t cols) {
+    return cpu_activation_bytes(request.max_logit_rows, cols, Feeds::kOther);
+  };
+  const size_t streams = rows(hidden, Feeds::kOther) * (config.sandwich_norm ? 3 : 2);
+  const size_t layer = rows(hidden, Feeds::kLinear) + rows(q + 2 * kv, Feeds::kOther) +
+                       rows(q, Feeds::kLinear) + rows(2 * ffn, Feeds::kGate) + rows(ffn, Feeds::kLinear);
+  const size_t part = request.ranks > 1 ? logit_rows(config.vocab_size / request.ranks) : 0;
+  return streams + layer + 2 * logit_rows(hidden) + part + logit_rows(config.vocab_size) +
+         cpu_work_bytes({.max_rows = static_cast<int>(request.max_rows),
+                         .max_context = static_cast<int>(request.max_context)},
+                        shape, request.cpu_threads);
 }
 
 std::string size_text(size_t bytes) {
@@ -64,8 +90,10 @@ void add_weights(MemoryPlan& plan, const ModelConfig& config, const MemoryReques
   const auto layers = static_cast<size_t>(config.num_hidden_layers);
   add(plan, "layer weights", layers * layer_bytes(config, request),
       std::to_string(layers) + " layers, " + (request.int8 ? "int8" : "bf16 (weights: 'int8' halves it)"));
-  add(plan, "head", matrix_bytes(config.vocab_size / request.ranks, config.hidden_size, false),
-      "bf16, vocabulary x hidden");
+  add(plan, "head",
+      matrix_bytes(config.vocab_size / request.ranks, config.hidden_size, false) +
+          static_cast<size_t>(config.hidden_size) * 4,
+      "bf16, vocabulary x hidden, and the last norm");
   if (!config.tie_word_embeddings)
     add(plan, "embedding", static_cast<size_t>(config.vocab_size / request.ranks * config.hidden_size) * 2,
         "bf16, vocabulary x hidden");
@@ -78,9 +106,12 @@ void add_kv(MemoryPlan& plan, const ModelConfig& config, const MemoryRequest& re
 }
 
 void add_workspace(MemoryPlan& plan, const ModelConfig& config, const MemoryRequest& request) {
-  add(plan, "workspace", workspace_bytes(config, request),
+  const bool on_cpu = request.cpu_threads > 0;
+  add(plan, "workspace", on_cpu ? cpu_workspace_bytes(config, request) : npu_workspace_bytes(config, request),
       std::to_string(request.max_rows) + " rows a step (maxBatchTokens), " +
-          std::to_string(request.max_logit_rows) + " of them with logits");
+          std::to_string(request.max_logit_rows) + " of them with logits" +
+          (on_cpu ? ", and what each thread works in (threads: " + std::to_string(request.cpu_threads) + ")"
+                  : ""));
 }
 
 // Of a 64 GB card, as reported by users of Atlas 800T A2; see CardRequest::card_bytes.
@@ -114,7 +145,7 @@ CardPlan plan_card(const ModelConfig& config, const CardRequest& request) {
   card.context = request.context != 0 ? request.context : config.max_position_embeddings;
   MemoryRequest memory{.ranks = request.ranks,
                        .int8 = request.int8 || config.quantized_w8a8,
-                       .activation_bytes = 2,
+                       .cpu_threads = 0,
                        .kv_dtype = DType::kBF16,
                        .max_rows = request.max_rows,
                        .max_logit_rows = request.max_logit_rows};

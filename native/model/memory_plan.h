@@ -1,7 +1,7 @@
 #pragma once
 // What an engine will take, from config.json alone, before anything is taken: the table that the API returns,
-// `inspect` prints and the out-of-memory error carries. Bytes of one rank. Weights follow the CPU's packing
-// (columns padded to 64); devices differ from it by less than a percent.
+// `inspect` prints and the out-of-memory error carries. Bytes of one rank: on the CPU to the byte what its
+// objects hold. Weights follow the CPU's packing everywhere; devices differ from it by less than a percent.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,14 +14,15 @@
 namespace agentinfer {
 
 struct MemoryRequest {
-  int ranks = 1;                // tensor parallel size; the plan is for one of them
-  bool int8 = false;            // matrices of the layers in int8 with scales; head and embedding stay 16-bit
-  size_t activation_bytes = 4;  // an element of the activations: 4 on the CPU, 2 on a device
+  int ranks = 1;        // tensor parallel size; the plan is for one of them
+  bool int8 = false;    // matrices of the layers in int8 with scales; head and embedding stay 16-bit
+  int cpu_threads = 1;  // of the rank; 0: it is an NPU's
   DType kv_dtype = DType::kF16;
   int64_t kv_tokens = 0;     // device KV
   size_t host_kv_bytes = 0;  // host tier
   int64_t max_rows = 0;      // of a step
   int64_t max_logit_rows = 0;
+  int64_t max_context = 0;
 };
 
 struct MemoryPlan {

@@ -102,6 +102,11 @@ const CpuRanksOptions& checked(const CpuRanksOptions& options) {
 
 }  // namespace
 
+int threads_of_rank(int threads, int ranks, int rank) {
+  const int all = threads != 0 ? threads : default_threads();
+  return ranks == 1 ? all : std::max(1, all / ranks + (rank < all % ranks ? 1 : 0));
+}
+
 CpuRanks::CpuRanks(const CpuRanksOptions& options)
     : options_(checked(options)),
       team_(options.size, options.timeout),
@@ -114,10 +119,8 @@ DeviceInfo CpuRanks::info() const {
 }
 
 std::unique_ptr<Backend> CpuRanks::open(int rank) {
-  const int total = options_.threads != 0 || options_.size == 1 ? options_.threads : default_threads();
-  const int share = total / options_.size + (rank < total % options_.size ? 1 : 0);
-  auto backend =
-      make_cpu_backend({.threads = options_.size == 1 ? total : std::max(1, share), .isa = options_.isa});
+  auto backend = make_cpu_backend(
+      {.threads = threads_of_rank(options_.threads, options_.size, rank), .isa = options_.isa});
   opened_[static_cast<size_t>(rank)] = {.name = backend->isa(), .threads = backend->threads()};
   return backend;
 }

@@ -43,6 +43,10 @@ struct CpuRanksOptions {
   std::chrono::milliseconds timeout{120000};  // for a rank to come to a collective
 };
 
+// Of `threads` (0: default_threads()) that all ranks share, those of one: at least one each, none fewer than
+// the next rank's.
+int threads_of_rank(int threads, int ranks, int rank);
+
 // Ranks on this machine's CPU. Each has a backend with its share of the threads.
 class CpuRanks final : public RankDevices {
  public:

@@ -128,7 +128,7 @@ class AscendBackendImpl final : public AscendBackend {
     return made;
   }
 
-  void prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) override {
+  size_t prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) override {
     uploader_.finish();
     // Of a decoder before this one.
     if (graphs_) graphs_->clear();
@@ -140,6 +140,7 @@ class AscendBackendImpl final : public AscendBackend {
     attention_.emplace(launcher_, shape, attention, rope);
     graphs_.emplace(launcher_, want_graphs_ && attention_->takes_padding());
     shape_ = shape;
+    return buffers_->bytes() + attention_->bytes();  // what operators ask for comes with the first steps
   }
 
   // --- step

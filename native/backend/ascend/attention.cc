@@ -72,6 +72,14 @@ AscendAttention::AscendAttention(Launcher& launcher, const StepShape& shape, con
   probe();
 }
 
+size_t AscendAttention::bytes() const {
+  size_t sum = 0;
+  for (const DeviceMemory* memory :
+       {&mask_, &cos_table_, &sin_table_, &cos_, &sin_, &q_[0], &q_[1], &k_[0], &k_[1], &v_, &rstd_})
+    sum += memory->bytes();
+  return sum;
+}
+
 // Plans the attention for one token, which checks heads, head size, types and attributes, and never runs it.
 void AscendAttention::probe() {
   const int64_t end = 1, length = 1;

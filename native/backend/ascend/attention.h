@@ -35,6 +35,7 @@ class AscendAttention {
   // One phase 1 a step may serve all layers.
   bool repeatable() const { return call_ == nullptr || call_->repeatable(); }
   void forget() { call_.reset(); }
+  size_t bytes() const;  // on the device
   // Whether rows of slot -1 are skipped, as graphs need for their padding.
   bool takes_padding() const { return ops().scatter_kv.present(); }
 

@@ -43,6 +43,7 @@ class StepBuffers {
   const std::vector<int64_t>& query_ends() const { return ends_; }
   const std::vector<int64_t>& kv_lengths() const { return lengths_; }
   int max_sequences() const { return max_sequences_; }
+  size_t bytes() const { return device_memory_.bytes(); }
 
  private:
   template <typename T>

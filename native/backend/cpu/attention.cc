@@ -15,24 +15,51 @@ constexpr int kMaxGroup = 256;         // query heads that share a kv head
 constexpr int kSplitPositions = 1024;  // about: a split is a whole number of chunks
 constexpr int kTilesPerWorker = 4;     // fewer than this, and splits are handed out separately
 
+int tile_rows(const AttentionShape& shape) {
+  return std::max(kTileRows, shape.heads / shape.kv_heads);
+}
+
+int padded_width(const AttentionShape& shape) {
+  return (shape.head_dim + 31) / 32 * 32;
+}
+
+size_t floats_of_state(const AttentionShape& shape) {
+  return static_cast<size_t>(tile_rows(shape)) * static_cast<size_t>(padded_width(shape) + 2);
+}
+
+// Of a worker: queries, scores and two states.
+size_t floats_of_worker(const AttentionShape& shape) {
+  const auto rows = static_cast<size_t>(tile_rows(shape));
+  const size_t floats =
+      rows * static_cast<size_t>(padded_width(shape) + kMaxAttentionChunk) + 2 * floats_of_state(shape);
+  return (floats + 63) / 64 * 64;
+}
+
+// A chunk holds at least half of kMaxAttentionChunk, so a split at least half of kSplitPositions.
+int most_parts(const StepShape& step, int workers) {
+  return workers == 1 ? 0 : kTilesPerWorker * workers * (step.max_context / (kSplitPositions / 2) + 1);
+}
+
 }  // namespace
+
+size_t CpuAttention::work_bytes(const AttentionShape& shape, const StepShape& step, int workers) {
+  return sizeof(float) * (floats_of_worker(shape) * static_cast<size_t>(workers) +
+                          floats_of_state(shape) * static_cast<size_t>(most_parts(step, workers)));
+}
 
 CpuAttention::CpuAttention(const AttentionShape& shape, const StepShape& step, int workers)
     : shape_(shape),
       group_(shape.heads / shape.kv_heads),
-      tile_rows_(std::max(kTileRows, group_)),
-      width_((shape.head_dim + 31) / 32 * 32),
+      tile_rows_(tile_rows(shape)),
+      width_(padded_width(shape)),
       workers_(workers),
-      state_floats_(static_cast<size_t>(tile_rows_) * static_cast<size_t>(width_ + 2)) {
+      max_parts_(most_parts(step, workers)),
+      state_floats_(floats_of_state(shape)),
+      work_floats_(floats_of_worker(shape)) {
   if (group_ > kMaxGroup)
     fail(ErrorCode::kModelUnsupported, group_, " query heads for a kv head, at most ", kMaxGroup,
          " are supported");
-  work_floats_ =
-      static_cast<size_t>(tile_rows_) * static_cast<size_t>(width_ + kMaxAttentionChunk) + 2 * state_floats_;
-  work_floats_ = (work_floats_ + 63) / 64 * 64;
   memory_ = Memory(work_floats_ * sizeof(float) * static_cast<size_t>(workers), "attention work memory");
-  // A chunk holds at least half of kMaxAttentionChunk, so a split at least half of kSplitPositions.
-  max_parts_ = workers == 1 ? 0 : kTilesPerWorker * workers * (step.max_context / (kSplitPositions / 2) + 1);
   parts_memory_ =
       Memory(state_floats_ * sizeof(float) * static_cast<size_t>(max_parts_), "attention work memory");
   parts_.reserve(static_cast<size_t>(max_parts_));

@@ -21,6 +21,9 @@ class CpuAttention {
  public:
   // Takes all work memory. Throws kModelUnsupported, kOutOfMemory.
   CpuAttention(const AttentionShape& shape, const StepShape& step, int workers);
+  // Its bytes.
+  static size_t work_bytes(const AttentionShape& shape, const StepShape& step, int workers);
+  size_t work_bytes() const { return memory_.bytes() + parts_memory_.bytes(); }
 
   // Cuts the step into tiles. The spans of `inputs` stay valid until the next call.
   void begin_step(const StepInputs& inputs, int block_size);

@@ -37,6 +37,22 @@ bool has_finite(std::span<const float> values) {
   return std::any_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
+// Of a gated product with so many rows: pairs of panels whose values lie in a worker's second cache until
+// they are gated, and the distance of their rows.
+int64_t gated_pairs(int64_t rows) {
+  return std::clamp<int64_t>(kGatedFloats / (rows * 2 * kPanelColumns), 1, kMostGatedPairs);
+}
+int64_t gated_stride(int64_t pairs) {
+  return pairs * 2 * kPanelColumns + 16;
+}
+
+// A worker's for any number of rows up to `most`.
+int64_t gated_floats(int64_t most) {
+  int64_t floats = 0;
+  for (int64_t row = 1; row <= most; ++row) floats = std::max(floats, row * gated_stride(gated_pairs(row)));
+  return floats;
+}
+
 class CpuBackendImpl final : public CpuBackend {
  public:
   CpuBackendImpl(int threads, const Kernels& kernels, FetchRule fetch)
@@ -109,16 +125,16 @@ class CpuBackendImpl final : public CpuBackend {
     return std::make_unique<CpuKvCache>(layout, blocks, host_blocks);
   }
 
-  void prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) override {
+  size_t prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) override {
     shape_ = attention;
     inv_freq_ = rope.inv_freq;
     const size_t angles = static_cast<size_t>(shape.max_rows) * inv_freq_.size() * sizeof(float);
     cos_ = Memory(angles, "rotary table");
     sin_ = Memory(angles, "rotary table");
     attention_.emplace(attention, shape, pool_.size());
-    for (int64_t row = 1; row <= shape.max_rows; ++row)
-      gated_floats_ = std::max(gated_floats_, row * gated_stride(gated_pairs(row)));
+    gated_floats_ = gated_floats(shape.max_rows);
     gated_ = Memory(static_cast<size_t>(gated_floats_ * pool_.size()) * sizeof(float), "gated products");
+    return convert_.bytes() + cos_.bytes() + sin_.bytes() + attention_->work_bytes() + gated_.bytes();
   }
 
   void begin_step(const StepInputs& inputs, KvCache& cache) override {
@@ -373,12 +389,6 @@ class CpuBackendImpl final : public CpuBackend {
                              .fetch = fetch_.int8(count)});
   }
 
-  // Pairs of panels of a gated product whose values lie in a worker's second cache until they are gated.
-  static int64_t gated_pairs(int64_t rows) {
-    return std::clamp<int64_t>(kGatedFloats / (rows * 2 * kPanelColumns), 1, kMostGatedPairs);
-  }
-  static int64_t gated_stride(int64_t pairs) { return pairs * 2 * kPanelColumns + 16; }
-
   // Once for all products that read the activation.
   void quantize(const CpuActivation& x, int64_t padded, int count) {
     ensure(x.quantized.bytes() != 0, "an int8 product needs an activation made to feed one");
@@ -461,6 +471,14 @@ class CpuBackendImpl final : public CpuBackend {
 };
 
 }  // namespace
+
+size_t cpu_work_bytes(const StepShape& step, const AttentionShape& attention, int threads) {
+  const int64_t of_thread = kConvertFloats + gated_floats(step.max_rows);
+  const int64_t rotary =
+      int64_t{step.max_rows} * attention.head_dim;  // cosines and sines of half a head each
+  return static_cast<size_t>(of_thread * threads + rotary) * sizeof(float) +
+         CpuAttention::work_bytes(attention, step, threads);
+}
 
 int thread_count(int threads) {
   if (threads < 0 || threads > kMaxThreads)

@@ -25,10 +25,14 @@ class CpuBackend : public Backend {
   virtual int threads() const = 0;
 };
 
+// What a backend of so many threads will take, for plans: an activation's bytes, and what `prepare` returns.
+size_t cpu_activation_bytes(int64_t rows, int64_t cols, Feeds feeds);
+size_t cpu_work_bytes(const StepShape& step, const AttentionShape& attention, int threads);
+
 inline constexpr int kMaxThreads = 256;
 
-// The cores this process may use: those it may run on, or fewer where a container's CPU quota (cgroup v2) is
-// lower. 1..kMaxThreads.
+// The cores this process may use: those it may run on, or fewer where the CPU quota of a control group (v2)
+// that it is in is lower. 1..kMaxThreads.
 int default_threads();
 
 // The thread count that CpuOptions::threads means. Throws kInvalidArgument where it is out of range.

@@ -2,11 +2,13 @@
 
 #include <cstring>
 
+#include "backend/cpu/cpu_backend.h"
 #include "tensor/check.h"
 
 namespace agentinfer {
 namespace {
 
+constexpr int64_t kRowGap = 16, kInt8RowGap = 64;  // elements between rows
 constexpr size_t kReadPastEnd = 256;  // bytes a kernel may load (not use) behind the last value vector
 
 KvType kv_type(DType dtype) {
@@ -22,16 +24,28 @@ KvType kv_type(DType dtype) {
   }
 }
 
+int64_t whole_panels(int64_t columns) {
+  return (columns + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
+}
+
 }  // namespace
+
+size_t cpu_activation_bytes(int64_t rows, int64_t cols, Feeds feeds) {
+  if (feeds == Feeds::kGate) return 0;
+  const int64_t padded = whole_panels(cols), f32 = sizeof(float);
+  const int64_t int8 = feeds == Feeds::kLinear ? padded + kInt8RowGap + f32 : 0;
+  return static_cast<size_t>(rows * ((padded + kRowGap) * f32 + int8));
+}
 
 CpuActivation::CpuActivation(int64_t rows, int64_t width, Feeds feeds) {
   max_rows = rows;
   cols = width;
-  const int64_t padded = (width + kPanelColumns - 1) / kPanelColumns * kPanelColumns;
-  stride = padded + 16;
+  if (feeds == Feeds::kGate) return;  // gated_linear has gate and up in pieces
+  const int64_t padded = whole_panels(width);
+  stride = padded + kRowGap;
   values = Memory(static_cast<size_t>(rows * stride) * sizeof(float), "activations");
   if (feeds == Feeds::kLinear) {
-    quantized_stride = padded + 64;
+    quantized_stride = padded + kInt8RowGap;
     quantized = Memory(static_cast<size_t>(rows * quantized_stride), "activations");
     scales = Memory(static_cast<size_t>(rows) * sizeof(float), "activations");
   }

@@ -32,7 +32,7 @@ struct CpuEmbedding final : Embedding {
 };
 
 // Rows of f32, whole panels wide, one cache line more than that so that rows do not fall on the same cache
-// sets. Operations may write the padding.
+// sets. Operations may write the padding. Without memory where it is gated_linear's alone (Feeds::kGate).
 struct CpuActivation final : Activation {
   CpuActivation(int64_t rows, int64_t width, Feeds feeds);
   float* row(int64_t index) { return values.as<float>() + index * stride; }

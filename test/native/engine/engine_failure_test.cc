@@ -68,8 +68,8 @@ class Faulty : public Backend {
   std::unique_ptr<KvCache> make_kv_cache(const KvLayout& layout, int blocks, int host_blocks) override {
     return inner_->make_kv_cache(layout, blocks, host_blocks);
   }
-  void prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) override {
-    inner_->prepare(shape, attention, rope);
+  size_t prepare(const StepShape& shape, const AttentionShape& attention, const RopeTable& rope) override {
+    return inner_->prepare(shape, attention, rope);
   }
   void begin_step(const StepInputs& inputs, KvCache& cache) override {
     call("begin_step");

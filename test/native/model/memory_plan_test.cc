@@ -1,6 +1,9 @@
 #include "model/memory_plan.h"
 
+#include <utility>
+
 #include "check.h"
+#include "runner.h"
 
 namespace agentinfer {
 namespace {
@@ -65,8 +68,15 @@ TEST("the total is the sum of the items, and each request field enlarges it by w
   more = base;
   more.max_rows *= 2;
   CHECK(total(more) > total(base) + 512 * 4096 * 4);
-  more.activation_bytes = 2;
-  CHECK(total(more) < total(base) + 512 * 4096 * 4);
+  more = base;
+  more.cpu_threads = 0;
+  CHECK(total(more) < total(base));  // 16 bits
+  more = base;
+  more.cpu_threads += 1;
+  const size_t two_threads = total(more);
+  CHECK(two_threads > total(base) + (1 << 20));
+  more.max_context = 1 << 20;
+  CHECK(total(more) > two_threads + (100 << 20));  // splits handed out separately
   more = base;
   more.max_logit_rows += 1;
   CHECK(total(more) - total(base) >= 153376 * 4);
@@ -76,11 +86,37 @@ TEST("the total is the sum of the items, and each request field enlarges it by w
 
 TEST("a rank of several holds its part of the logits beside all of them") {
   const auto logit_row = [](int ranks) {
-    return plan_memory(k7B, {.ranks = ranks, .max_logit_rows = 1}).total -
-           plan_memory(k7B, {.ranks = ranks}).total;
+    return plan_memory(k7B, {.ranks = ranks, .cpu_threads = 0, .max_logit_rows = 1}).total -
+           plan_memory(k7B, {.ranks = ranks, .cpu_threads = 0}).total;
   };
   CHECK_EQ(logit_row(1), 4u * (2 * 4096 + 153376));
   CHECK_EQ(logit_row(4), logit_row(1) + 4u * 153376 / 4);
+}
+
+TEST("what ranks on the CPU hold is to the byte what was planned, in every architecture and format") {
+  constexpr int kThreads = 2;
+  for (const char* name : {"llama", "llama-tied", "qwen2", "qwen3", "pangu-sharded", "pangu-sandwich"})
+    for (const int ranks : {1, 2})
+      for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kW8A8}) {
+        const golden::Runner runner(name, {.threads = kThreads * ranks, .ranks = ranks, .format = format});
+        const DecoderOptions& sizes = runner.decoder().options();
+        const MemoryPlan plan = plan_memory(read_model_config(golden::folder(name)),
+                                            {.ranks = ranks,
+                                             .int8 = format == WeightFormat::kW8A8,
+                                             .cpu_threads = kThreads,
+                                             .kv_dtype = sizes.kv_dtype,
+                                             .kv_tokens = int64_t{sizes.blocks} * sizes.block_size,
+                                             .max_rows = sizes.shape.max_rows,
+                                             .max_logit_rows = sizes.shape.max_logit_rows,
+                                             .max_context = sizes.shape.max_context});
+        size_t weights = 0, kv = 0, workspace = 0;
+        for (const MemoryPlan::Item& item : plan.items)
+          (item.name == "KV cache" ? kv : item.name == "workspace" ? workspace : weights) += item.bytes;
+        const auto all = static_cast<size_t>(ranks);
+        CHECK_EQ(weights * all, runner.decoder().weight_bytes());
+        CHECK_EQ(kv * all, runner.decoder().kv_bytes());
+        CHECK_EQ(workspace * all, runner.decoder().workspace_bytes());
+      }
 }
 
 TEST("the largest configuration that parses does not overflow the plan") {
