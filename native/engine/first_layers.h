@@ -20,10 +20,11 @@ class FirstLayers {
   static constexpr size_t kHostBytes = size_t{1} << 30;
   static constexpr int kMostLayers = 2;
 
-  // Computes on the CPU what the devices must give. `config` is borrowed. REQUIRES: check_tensors has passed.
+  // Computes on the CPU what the devices must give. REQUIRES: check_tensors has passed.
   FirstLayers(const ModelConfig& config, const Checkpoint& checkpoint, WeightFormat format);
 
-  // A WeightsLook: on each rank's thread, with its whole weights, which are as before when it returns.
+  // A WeightsLook: on each rank's thread, with its whole weights, which are as before when it returns, and
+  // worth nothing when it throws.
   void check(int rank, Weights& weights, Backend& backend, Group& group, int block_size);
 
   // Of the worst rank, which the problem names. Behind all of check().

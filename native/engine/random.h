@@ -12,7 +12,7 @@ std::array<uint32_t, 4> philox4x32(const std::array<uint32_t, 4>& counter,
                                    const std::array<uint32_t, 2>& key);
 
 // One word for each purpose that draws at the same position.
-enum class RandomStream : uint32_t { kSample = 0, kTest = 0xffffffffu };
+enum class RandomStream : uint32_t { kSample = 0 };
 
 // In the open interval (0, 1), on the grid (i + 1/2) 2^-52; key = seed, counter = (position, stream).
 double uniform(uint64_t seed, uint64_t position, RandomStream stream = RandomStream::kSample);

@@ -18,7 +18,7 @@
 //   least top_p
 //  10. draw
 // Ties are won by the lower id, everywhere: top-k keeps exactly k. NaN counts as -inf.
-// Probabilities below 2^-36 of the highest are drawn as 0 (for vocabularies up to 2^18 tokens; a bit more for
+// Probabilities below 2^-36 of the highest are drawn as 0 (for vocabularies below 2^18 tokens; twice that for
 // each doubling). No full sort: maxima of 64-token groups bound what must be looked at, and cuts are found by
 // selection.
 

@@ -34,16 +34,6 @@ TokenHistory::Entry& TokenHistory::entry(int32_t token) {
   return entries_.back();
 }
 
-const TokenHistory::Entry* TokenHistory::find(int32_t token) const {
-  if (table_.empty()) return nullptr;
-  const size_t mask = table_.size() - 1;
-  for (size_t slot = home(token, mask); table_[slot] >= 0; slot = (slot + 1) & mask) {
-    const Entry& found = entries_[static_cast<size_t>(table_[slot])];
-    if (found.token == token) return &found;
-  }
-  return nullptr;
-}
-
 void TokenHistory::append_prompt(std::span<const int32_t> tokens) {
   for (int32_t token : tokens) ++entry(token).prompt;
 }

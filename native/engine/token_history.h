@@ -23,7 +23,6 @@ class TokenHistory {
   // One for each distinct token, in order of first occurrence.
   std::span<const Entry> entries() const { return entries_; }
   int64_t output_tokens() const { return outputs_; }
-  const Entry* find(int32_t token) const;  // nullptr: did not occur
 
  private:
   Entry& entry(int32_t token);

@@ -74,7 +74,9 @@ class BlockTree {
   };
   Neighbours neighbours(uint64_t salt, int32_t parent, std::span<const int32_t> tokens) const;
 
-  // A new leaf with a copy of `tokens`. REQUIRES no equal sibling and a free node (kInternal).
+  // A new leaf with a copy of `tokens`, which are not in the tree. REQUIRES: no equal sibling; a free node
+  // and 1 to block size tokens (else kInternal). Throws bad_alloc for a new salt's entry; nothing has changed
+  // then.
   int32_t insert(uint64_t salt, int32_t parent, std::span<const int32_t> tokens);
   // REQUIRES no children (kInternal).
   void erase(int32_t node);

@@ -60,8 +60,9 @@ Hash128 ChainHasher::root(uint64_t salt) const {
   return {fold(salt ^ secret_[0], secret_[1]) ^ secret_[2], finish(salt ^ secret_[3]) + secret_[0]};
 }
 
-// Two lanes fold the same words with different secrets; each fold multiplies a word masked by a secret with
-// the running state, and is followed by a rotation of the state so that no word can undo the one before.
+// Two lanes fold the same words with different secrets: each fold multiplies a word masked by a secret with
+// the running state, masked by the next word. A factor of zero would make a lane forget what came before; the
+// other lane, which takes the words crosswise, does not.
 Hash128 ChainHasher::extend(const Hash128& parent, std::span<const int32_t> tokens) const {
   uint64_t a = parent.high ^ secret_[0], b = parent.low ^ secret_[1];
   size_t i = 0;

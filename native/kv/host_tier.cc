@@ -1,7 +1,6 @@
 #include "kv/host_tier.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "tensor/check.h"
 

@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "kv/block_pool.h"
@@ -24,14 +23,16 @@ struct HostMove {
   bool to_host = false;  // block -> host block, else the other way
 };
 
+// All memory is taken by the constructor. One thread (the engine's).
 class HostTier {
  public:
-  explicit HostTier(int host_blocks);  // >= 0
+  explicit HostTier(int host_blocks);  // >= 0, else kInvalidArgument
 
   int32_t allocate();                // a host block, held; -1 if none is free
-  void release(int32_t host_block);  // held -> free
+  void release(int32_t host_block);  // held -> free. REQUIRES: held (kInternal)
 
-  // A copy between `block` and the held host block, which is in flight until finish. `node` is the caller's.
+  // A copy between `block` and the host block, which is in flight until finish. `node` is the caller's.
+  // REQUIRES: held (kInternal).
   HostMove start(int32_t block, int32_t host_block, bool to_host, int32_t node);
   struct Record {
     HostMove move;

@@ -6,26 +6,6 @@
 
 namespace agentinfer {
 
-Reservation::Reservation(Reservation&& other) noexcept
-    : index_(other.index_),
-      blocks_(std::exchange(other.blocks_, {})),
-      copy_(std::exchange(other.copy_, std::nullopt)),
-      committed_copy_(std::exchange(other.committed_copy_, std::nullopt)),
-      computed_(std::exchange(other.computed_, 0)),
-      opened_(std::exchange(other.opened_, false)) {}
-
-Reservation& Reservation::operator=(Reservation&& other) noexcept {
-  if (this == &other) return *this;
-  drop();
-  index_ = other.index_;
-  blocks_ = std::exchange(other.blocks_, {});
-  copy_ = std::exchange(other.copy_, std::nullopt);
-  committed_copy_ = std::exchange(other.committed_copy_, std::nullopt);
-  computed_ = std::exchange(other.computed_, 0);
-  opened_ = std::exchange(other.opened_, false);
-  return *this;
-}
-
 Room Reservation::take_hits(const ChainCursor& cursor, double now, bool device_only) {
   ensure(blocks_.empty() && !opened_, "reservation: hits must be taken first");
   const PrefixMatch& match = cursor.match();

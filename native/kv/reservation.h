@@ -6,7 +6,7 @@
 //   Reservation reservation(index);
 //   if (reservation.take_hits(cursor, now) != Room::kTaken) defer;
 //   if (reservation.take(reservation.blocks_needed(tokens_after_step), now) != Room::kTaken) defer;
-//   reservation.commit(table);                        // no failure after this point
+//   reservation.commit(table);                        // the table's from here on, whatever comes
 //   if (copy = reservation.copy()) { backend.copy_block(...); index.release(copy.from); }
 //
 // Two effects outlive a dropped reservation, both harmless: cached blocks evicted to make room stay evicted,
@@ -25,8 +25,6 @@ class Reservation {
  public:
   explicit Reservation(PrefixIndex& index) : index_(&index) {}
   ~Reservation() { drop(); }
-  Reservation(Reservation&& other) noexcept;
-  Reservation& operator=(Reservation&& other) noexcept;
   Reservation(const Reservation&) = delete;
   Reservation& operator=(const Reservation&) = delete;
 
@@ -35,7 +33,7 @@ class Reservation {
   // partial hit if there is one. All or nothing. Must come first, for an empty table. Host hits or a partial
   // hit that find no room make it kNoRoom; `device_only` leaves them out, and then there is always room.
   Room take_hits(const ChainCursor& cursor, double now, bool device_only = false);
-  // `count` more fresh blocks. All or nothing.
+  // `count` more fresh blocks. All or nothing, also where there is no memory (bad_alloc).
   Room take(int count, double now);
 
   // Tokens whose KV the sequence will have after commit (0 if only `take` was called).
@@ -44,8 +42,8 @@ class Reservation {
   // has blocks already: BlockTable::blocks_needed.)
   int blocks_needed(int64_t tokens) const;
 
-  // Appends the held blocks to the table and, after take_hits, sets its computed length. The
-  // reservation is empty then.
+  // Appends the held blocks to the table and, after take_hits, sets its computed length. The reservation is
+  // empty then. Where the table finds no memory (bad_alloc) nothing has changed.
   void commit(BlockTable& table);
   // After commit: the copy to make before the step, if any. The caller owns a reference on `from`, to be
   // given back with PrefixIndex::release when the copy is issued.

@@ -119,8 +119,7 @@ TEST("a reservation is all or nothing, and gives everything back unless committe
     CHECK_EQ(world.pool.cached_count(), 2);  // and nothing was evicted for it
     CHECK(reservation.take(3, 0) == Room::kTaken);
     CHECK_EQ(world.pool.used_count(), 3);
-    Reservation moved = std::move(reservation);
-    CHECK(moved.take(2, 0) == Room::kNoRoom);
+    CHECK(reservation.take(2, 0) == Room::kNoRoom);
     CHECK_EQ(world.pool.used_count(), 3);
   }
   CHECK_EQ(world.pool.used_count(), 0);
