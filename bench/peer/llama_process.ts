@@ -10,7 +10,8 @@ interface LlamaSequence {
   clearHistory(): Promise<void>
   /** A token given to `next` takes the place of the one that was yielded. */
   evaluate(tokens: number[], options: { temperature: number; yieldEogToken: boolean }): AsyncGenerator<number, void, number | undefined>
-  controlledEvaluate(input: (number | [number, { generateNext: { logits: true } }])[]): Promise<({ next: { logits?: Map<number, number> } } | undefined)[]>
+  /** Probabilities are those after the options' sampling, of every token that it leaves. */
+  controlledEvaluate(input: (number | [number, { generateNext: { probabilities: true; options: object } }])[]): Promise<({ next: { probabilities?: Map<number, number> } } | undefined)[]>
   evaluateWithoutGeneratingNewTokens(tokens: number[]): Promise<void>
 }
 interface LlamaModule {
@@ -63,12 +64,11 @@ const calls: PeerCalls = {
   async logprobs(tokens) {
     const [sequence] = sequences
     await sequence!.clearHistory()
-    const outputs = await sequence!.controlledEvaluate([...tokens.slice(0, -1), [tokens.at(-1)!, { generateNext: { logits: true } }]])
-    const logits = Array.from(outputs.at(-1)!.next.logits!.entries())
-    const highest = Math.max(...logits.slice(0, 16).map(([, logit]) => logit))
-    const total = highest + Math.log(logits.reduce((sum, [, logit]) => sum + Math.exp(logit - highest), 0))
-    const list = Array.from({ length: logits.length }, () => 0)
-    for (const [token, logit] of logits) list[token] = logit - total
+    const everything = { temperature: 1, topK: 0, topP: 1, minP: 0 }
+    const outputs = await sequence!.controlledEvaluate([...tokens.slice(0, -1), [tokens.at(-1)!, { generateNext: { probabilities: true, options: everything } }]])
+    const probabilities = outputs.at(-1)!.next.probabilities!
+    const list = Array.from({ length: probabilities.size }, () => 0)
+    for (const [token, probability] of probabilities) list[token] = Math.log(probability)
     return list
   },
   async replay(traces, toolMilliseconds) {
