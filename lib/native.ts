@@ -169,7 +169,7 @@ export interface ModelInfo {
   mlpBias: boolean
   /** Whether queries and keys are normed head by head, as in Qwen3. */
   qkNorm: boolean
-  /** Whether attention and MLP are normed behind as well as before, as in openPangu. */
+  /** Whether attention and MLP are normed behind as well as before. */
   sandwichNorm: boolean
   /** Whether the output matrix is the embedding. */
   tieWordEmbeddings: boolean
