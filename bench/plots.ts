@@ -7,6 +7,7 @@ export type Spec = Readonly<Record<string, unknown>>
 
 export interface Plot {
   readonly title: string
+  /** A paragraph above it; '': none. */
   readonly about: string
   readonly spec: Spec
 }
@@ -36,7 +37,7 @@ plots.forEach((spec, i) => vegaEmbed('#plot' + i, spec, { actions: false, render
 
 /** Headings, and the places where the plots appear. */
 export function places(plots: readonly Plot[]): string {
-  return plots.map(({ title, about }, i) => `<h3>${text(title)}</h3><p>${text(about)}</p><div id="plot${i}"></div>`).join('\n')
+  return plots.map(({ title, about }, i) => `<h3>${text(title)}</h3>${about === '' ? '' : `<p>${text(about)}</p>`}<div id="plot${i}"></div>`).join('\n')
 }
 
 /** As text of a page. */

@@ -18,6 +18,8 @@ export function resultPage(document: BenchDocument, compared?: Compared): string
   const body = `<h1>agentinfer bench: ${text(document.case)}</h1>
 <p>${text(document.date)}</p>
 <h2>Plots</h2>
+<p>A figure is the median of its samples, and its spread the smallest and the largest of them. Of a mean or a percentile of requests, the spread is
+where it lies in 95 of 100 drawings of the same requests. Points are figures, the lines through them their spread.</p>
 ${places(plots)}
 <h2>Figures</h2>
 ${figures(document.rows, before, compared !== undefined)}
@@ -44,7 +46,7 @@ function linePlots(rows: readonly Row[]): Plot[] {
         { mark: { type: 'rule' }, encoding: { x, y: { field: 'low', type: 'quantitative' }, y2: { field: 'high' }, color } },
       ],
     }
-    return { title, about: 'Points are medians where there are several samples; bars reach from the smallest to the largest.', spec }
+    return { title, about: '', spec }
   })
 }
 

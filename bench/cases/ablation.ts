@@ -66,7 +66,7 @@ export async function run(report: Report, values: Values): Promise<void> {
   const [rounds, agents, turns] = [Number(values.rounds), Number(values.agents), Number(values.turns)]
   const recorded = values.trace === '' ? undefined : recordedTrace(values.trace)
   const found = variants.map(() => ({ rates: [] as number[], runs: [] as Measured[] }))
-  report.say(`${variants.length} variants in ${rounds} rounds, each of ${agents} agents at once with ${recorded === undefined ? turns : recorded.turns.length} turns`)
+  report.say(`${variants.length} variants in ${rounds === 1 ? '1 round' : `${rounds} rounds`}, each of ${agents} agents at once with ${recorded === undefined ? turns : recorded.turns.length} turns`)
   await one(report, 'warm-up', variants[0]!, [madeTrace(2, 1)], values)
   // The variants take turns, every other round backwards: what a machine loses or gains steadily is the same for all.
   for (let round = 0; round < rounds; ++round) {
