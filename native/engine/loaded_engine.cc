@@ -54,7 +54,6 @@ MemoryRequest memory_request(const ModelConfig& config, const EngineOptions& opt
   request.host_kv_bytes = options.host_kv_bytes / static_cast<size_t>(options.tensor_parallel);
   request.max_rows = shape.max_rows;
   request.max_logit_rows = shape.max_logit_rows;
-  request.max_context = shape.max_context;
   return request;
 }
 

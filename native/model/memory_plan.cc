@@ -60,9 +60,7 @@ size_t cpu_workspace_bytes(const ModelConfig& config, const MemoryRequest& reque
                        rows(q, Feeds::kLinear) + rows(2 * ffn, Feeds::kGate) + rows(ffn, Feeds::kLinear);
   const size_t part = request.ranks > 1 ? logit_rows(config.vocab_size / request.ranks) : 0;
   return streams + layer + 2 * logit_rows(hidden) + part + logit_rows(config.vocab_size) +
-         cpu_work_bytes({.max_rows = static_cast<int>(request.max_rows),
-                         .max_context = static_cast<int>(request.max_context)},
-                        shape, request.cpu_threads);
+         cpu_work_bytes(request.max_rows, shape, request.cpu_threads);
 }
 
 std::string size_text(size_t bytes) {

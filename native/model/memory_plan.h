@@ -22,7 +22,6 @@ struct MemoryRequest {
   size_t host_kv_bytes = 0;  // host tier
   int64_t max_rows = 0;      // of a step
   int64_t max_logit_rows = 0;
-  int64_t max_context = 0;
 };
 
 struct MemoryPlan {

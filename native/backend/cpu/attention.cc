@@ -13,7 +13,8 @@ constexpr int kTileRows = 56;  // query rows times heads that share a pass over 
 constexpr int kMaxChunkBlocks = kMaxAttentionChunk / kKeyGroup;
 constexpr int kMaxGroup = 256;         // query heads that share a kv head
 constexpr int kSplitPositions = 1024;  // about: a split is a whole number of chunks
-constexpr int kTilesPerWorker = 4;     // fewer than this, and splits are handed out separately
+constexpr int kTilesPerWorker = 4;     // fewer than this, and splits are handed out separately,
+constexpr int kPartsPerWorker = 16;    // so many at a time
 
 int tile_rows(const AttentionShape& shape) {
   return std::max(kTileRows, shape.heads / shape.kv_heads);
@@ -35,16 +36,16 @@ size_t floats_of_worker(const AttentionShape& shape) {
   return (floats + 63) / 64 * 64;
 }
 
-// A chunk holds at least half of kMaxAttentionChunk, so a split at least half of kSplitPositions.
-int most_parts(const StepShape& step, int workers) {
-  return workers == 1 ? 0 : kTilesPerWorker * workers * (step.max_context / (kSplitPositions / 2) + 1);
+// Of all workers: a tile's total, and the splits that are handed out at a time.
+int shared_states(int workers) {
+  return workers == 1 ? 0 : (kTilesPerWorker + kPartsPerWorker) * workers;
 }
 
 }  // namespace
 
-size_t CpuAttention::work_bytes(const AttentionShape& shape, const StepShape& step, int workers) {
+size_t CpuAttention::work_bytes(const AttentionShape& shape, int workers) {
   return sizeof(float) * (floats_of_worker(shape) * static_cast<size_t>(workers) +
-                          floats_of_state(shape) * static_cast<size_t>(most_parts(step, workers)));
+                          floats_of_state(shape) * static_cast<size_t>(shared_states(workers)));
 }
 
 CpuAttention::CpuAttention(const AttentionShape& shape, const StepShape& step, int workers)
@@ -53,16 +54,18 @@ CpuAttention::CpuAttention(const AttentionShape& shape, const StepShape& step, i
       tile_rows_(tile_rows(shape)),
       width_(padded_width(shape)),
       workers_(workers),
-      max_parts_(most_parts(step, workers)),
       state_floats_(floats_of_state(shape)),
       work_floats_(floats_of_worker(shape)) {
   if (group_ > kMaxGroup)
     fail(ErrorCode::kModelUnsupported, group_, " query heads for a kv head, at most ", kMaxGroup,
          " are supported");
   memory_ = Memory(work_floats_ * sizeof(float) * static_cast<size_t>(workers), "attention work memory");
-  parts_memory_ =
-      Memory(state_floats_ * sizeof(float) * static_cast<size_t>(max_parts_), "attention work memory");
-  parts_.reserve(static_cast<size_t>(max_parts_));
+  shared_memory_ = Memory(state_floats_ * sizeof(float) * static_cast<size_t>(shared_states(workers)),
+                          "attention work memory");
+  // A chunk holds at least half of kMaxAttentionChunk, so a split at least half of kSplitPositions.
+  const auto splits = static_cast<size_t>(step.max_context / (kSplitPositions / 2) + 1);
+  if (workers > 1) parts_.reserve(static_cast<size_t>(kTilesPerWorker * workers) * splits);
+  waves_.reserve(splits);
   // At most one tile more than full ones for each sequence and kv head.
   const int rows = tile_rows_ / group_;
   tiles_.reserve(static_cast<size_t>(step.max_rows / rows + step.max_sequences + 1) *
@@ -83,21 +86,29 @@ void CpuAttention::begin_step(const StepInputs& inputs, int block_size) {
   split_size_ = std::max(1, kSplitPositions / chunk_size_) * chunk_size_;
   tiles_.clear();
   parts_.clear();
+  waves_.clear();
   const int rows = tile_rows_ / group_;
-  int splits = 0;
+  int splits = 0, most = 0;
   for (int s = 0; s < static_cast<int>(inputs.sequences.size()); ++s) {
     const StepSequence& sequence = inputs.sequences[static_cast<size_t>(s)];
     for (int begin = sequence.query_begin; begin < sequence.query_end; begin += rows) {
       const int end = std::min(sequence.query_end, begin + rows);
       const int needed = inputs.positions[static_cast<size_t>(end - 1)] / split_size_ + 1;
-      for (int head = 0; head < shape_.kv_heads; ++head, splits += needed)
-        tiles_.push_back({s, head, begin, end, needed, splits});
+      for (int head = 0; head < shape_.kv_heads; ++head) tiles_.push_back({s, head, begin, end, needed});
+      splits += needed * shape_.kv_heads;
+      most = std::max(most, needed);
     }
   }
   const int tiles = static_cast<int>(tiles_.size());
-  if (tiles >= kTilesPerWorker * workers_ || splits == tiles || splits > max_parts_) return;
-  for (int tile = 0; tile < tiles; ++tile)
-    for (int i = 0; i < tiles_[static_cast<size_t>(tile)].splits; ++i) parts_.push_back({tile, i});
+  if (workers_ == 1 || tiles >= kTilesPerWorker * workers_ || splits == tiles) return;
+  at_once_ = kPartsPerWorker * workers_ / tiles;
+  for (int first = 0; first < most; first += at_once_) {
+    for (int tile = 0; tile < tiles; ++tile) {
+      const int end = std::min(first + at_once_, tiles_[static_cast<size_t>(tile)].splits);
+      for (int i = first; i < end; ++i) parts_.push_back({tile, i});
+    }
+    waves_.push_back(static_cast<int>(parts_.size()));
+  }
 }
 
 void CpuAttention::run(const FloatKernels& kernels, ThreadPool& pool, CpuKvCache& cache, int layer,
@@ -113,16 +124,31 @@ void CpuAttention::run(const FloatKernels& kernels, ThreadPool& pool, CpuKvCache
     });
     return;
   }
-  pool.parallel_for(static_cast<int>(parts_.size()), [&](int index, int worker) {
-    const Part& mine = parts_[static_cast<size_t>(index)];
-    split(call, tiles_[static_cast<size_t>(mine.tile)], mine.split, worker, state_at(part(index)));
-  });
-  pool.parallel_for(tiles, [&](int task, int) {
-    const Tile& tile = tiles_[static_cast<size_t>(task)];
-    const State total = state_at(part(tile.first_part));
-    for (int i = 1; i < tile.splits; ++i) fold(call, tile, i, state_at(part(tile.first_part + i)), total);
-    finish(call, tile, total);
-  });
+  for (int wave = 0, begin = 0; wave < static_cast<int>(waves_.size()); ++wave) {
+    const int end = waves_[static_cast<size_t>(wave)];
+    pool.parallel_for(end - begin, [&](int index, int worker) {
+      const Part& mine = parts_[static_cast<size_t>(begin + index)];
+      split(call, tiles_[static_cast<size_t>(mine.tile)], mine.split, worker, state_of(mine));
+    });
+    pool.parallel_for(tiles, [&](int tile, int) { fold_wave(call, tile, wave * at_once_); });
+    begin = end;
+  }
+}
+
+// Adds the splits [first, first + at_once_) of a tile to its total, in the order of whole_tile.
+void CpuAttention::fold_wave(const Call& call, int index, int first) {
+  const Tile& tile = tiles_[static_cast<size_t>(index)];
+  const State total = state_of({index, 0});
+  const int end = std::min(first + at_once_, tile.splits);
+  for (int i = std::max(first, 1); i < end; ++i) fold(call, tile, i, state_of({index, i}), total);
+  if (first < tile.splits && end == tile.splits) finish(call, tile, total);
+}
+
+// Of a part while its wave lasts; the first split's is the tile's total.
+CpuAttention::State CpuAttention::state_of(Part part) {
+  const int slot =
+      part.split == 0 ? part.tile : kTilesPerWorker * workers_ + part.tile * at_once_ + part.split % at_once_;
+  return state_at(shared_memory_.as<float>() + state_floats_ * static_cast<size_t>(slot));
 }
 
 // Every row sees the first split; the others are folded into it.

@@ -22,8 +22,8 @@ class CpuAttention {
   // Takes all work memory. Throws kModelUnsupported, kOutOfMemory.
   CpuAttention(const AttentionShape& shape, const StepShape& step, int workers);
   // Its bytes.
-  static size_t work_bytes(const AttentionShape& shape, const StepShape& step, int workers);
-  size_t work_bytes() const { return memory_.bytes() + parts_memory_.bytes(); }
+  static size_t work_bytes(const AttentionShape& shape, int workers);
+  size_t work_bytes() const { return memory_.bytes() + shared_memory_.bytes(); }
 
   // Cuts the step into tiles. The spans of `inputs` stay valid until the next call.
   void begin_step(const StepInputs& inputs, int block_size);
@@ -34,7 +34,6 @@ class CpuAttention {
   struct Tile {
     int sequence, kv_head, begin, end;  // rows [begin, end) of the step
     int splits;                         // of its last row
-    int first_part;                     // where its splits' results lie, when they are handed out separately
   };
   struct Part {
     int tile, split;
@@ -55,13 +54,14 @@ class CpuAttention {
   int position(const Tile& tile, int row) const;
   State state_at(float* memory) const;
   float* work(int worker) { return memory_.as<float>() + work_floats_ * static_cast<size_t>(worker); }
-  float* part(int index) { return parts_memory_.as<float>() + state_floats_ * static_cast<size_t>(index); }
+  State state_of(Part part);
 
   void whole_tile(const Call& call, const Tile& tile, int worker);
   void split(const Call& call, const Tile& tile, int split, int worker, const State& state);
   void chunk(const Call& call, const Tile& tile, int begin, int worker, const State& state);
   void clear(const Tile& tile, const State& state) const;
   void fold(const Call& call, const Tile& tile, int split, const State& part, const State& total) const;
+  void fold_wave(const Call& call, int index, int first);
   void finish(const Call& call, const Tile& tile, const State& total) const;
 
   AttentionShape shape_;
@@ -69,14 +69,15 @@ class CpuAttention {
   int tile_rows_;  // rows x group at most in one tile
   int width_;      // head_dim padded
   int workers_;
-  int max_parts_;
   size_t state_floats_, work_floats_;
   Memory memory_;                        // for each worker: queries, scores and two states
-  Memory parts_memory_;                  // a state for each part
+  Memory shared_memory_;                 // states of tiles and parts (state_of)
   int chunk_size_ = 0, split_size_ = 0;  // KV positions
   StepInputs inputs_;
   std::vector<Tile> tiles_;
   std::vector<Part> parts_;  // empty: every tile does its own splits
+  std::vector<int> waves_;   // where each ends in parts_: so much is done at a time, and then folded
+  int at_once_ = 0;          // splits of a tile in a wave
 };
 
 }  // namespace agentinfer

@@ -472,12 +472,11 @@ class CpuBackendImpl final : public CpuBackend {
 
 }  // namespace
 
-size_t cpu_work_bytes(const StepShape& step, const AttentionShape& attention, int threads) {
-  const int64_t of_thread = kConvertFloats + gated_floats(step.max_rows);
-  const int64_t rotary =
-      int64_t{step.max_rows} * attention.head_dim;  // cosines and sines of half a head each
+size_t cpu_work_bytes(int64_t max_rows, const AttentionShape& attention, int threads) {
+  const int64_t of_thread = kConvertFloats + gated_floats(max_rows);
+  const int64_t rotary = max_rows * attention.head_dim;  // cosines and sines of half a head each
   return static_cast<size_t>(of_thread * threads + rotary) * sizeof(float) +
-         CpuAttention::work_bytes(attention, step, threads);
+         CpuAttention::work_bytes(attention, threads);
 }
 
 int thread_count(int threads) {

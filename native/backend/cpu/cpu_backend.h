@@ -27,7 +27,7 @@ class CpuBackend : public Backend {
 
 // What a backend of so many threads will take, for plans: an activation's bytes, and what `prepare` returns.
 size_t cpu_activation_bytes(int64_t rows, int64_t cols, Feeds feeds);
-size_t cpu_work_bytes(const StepShape& step, const AttentionShape& attention, int threads);
+size_t cpu_work_bytes(int64_t max_rows, const AttentionShape& attention, int threads);
 
 inline constexpr int kMaxThreads = 256;
 

@@ -59,8 +59,9 @@ struct Run {
     k_norm = backend->make_vector(k.all());
   }
 
-  // Computes positions [begin, end) in one step and returns their outputs.
-  Matrix step(int begin, int end) {
+  // Computes positions [begin, end) in one step and returns their outputs; of `!attend` only the KV is
+  // written.
+  Matrix step(int begin, int end, bool attend = true) {
     const int count = end - begin;
     std::vector<int32_t> tokens(static_cast<size_t>(count), 0), positions(static_cast<size_t>(count)), slots;
     std::iota(positions.begin(), positions.end(), begin);
@@ -72,6 +73,7 @@ struct Run {
     auto out = backend->make_activation(count, model.out_width(), Feeds::kLinear);
     backend->begin_step({tokens, positions, slots, sequences, {}}, *cache);
     backend->write_kv(layer, *qkv, q_norm.get(), k_norm.get(), 1e-6f);
+    if (!attend) return {};
     backend->attention(layer, *qkv, *out);
     return contents(*backend, *out, count);
   }
@@ -219,6 +221,30 @@ TEST("long contexts: splits handed out to many threads or done by one give the s
       }
     }
     check_rows(model, expected, {1500, 2199});
+  });
+}
+
+TEST("more splits than are worked on at a time: the same bits, where tiles end in different waves too") {
+  on_every_isa([](const std::string& isa) {
+    struct Case {
+      int heads, context;
+      std::vector<std::pair<int, int>> steps;
+    };
+    for (const Case& c : {Case{7, 6300, {{6299, 6300}, {4090, 4100}, {6140, 6160}}},
+                          Case{2, 5300, {{5060, 5180}, {5119, 5121}, {5290, 5300}}}}) {
+      Random random(22);
+      const Model model({c.heads, c.heads, 8, 32, DType::kF16, c.context}, random);
+      Run one(model, isa, 1, random), two(model, isa, 2, random), three(model, isa, 3, random);
+      for (Run* run : {&one, &two, &three}) run->step(0, c.context, false);
+      for (const auto& [begin, end] : c.steps) {
+        const Matrix expected = one.step(begin, end);
+        CHECK(all_same(two.step(begin, end), expected));
+        CHECK(all_same(three.step(begin, end), expected));
+      }
+      Matrix last(static_cast<size_t>(c.context));
+      last.back() = two.step(c.context - 1, c.context)[0];
+      check_rows(model, last, {c.context - 1});
+    }
   });
 }
 
