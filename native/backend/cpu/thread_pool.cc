@@ -191,8 +191,9 @@ void ThreadPool::work(int worker) {
   Fetch fetch(workers_[static_cast<size_t>(worker)]);
   for (uint32_t seen = 0;;) {
     wait(seen, fetch);
-    if (stopping_.load()) return;
+    // In this order: an epoch that stop() made is never waited on.
     seen = epoch_.load(std::memory_order_acquire);
+    if (stopping_.load()) return;
     const uint32_t generation = static_cast<uint32_t>(ticket_.load(std::memory_order_acquire) >> 32);
     while (join(generation, worker)) {
     }

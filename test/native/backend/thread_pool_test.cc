@@ -115,6 +115,15 @@ TEST("pools are made and destroyed at any moment, several at once") {
   }
 }
 
+TEST("a pool that ends right behind a loop does not wait for a thread that never hears of it") {
+  for (int round = 0; round < 300; ++round) {
+    ThreadPool pool(3);
+    std::atomic<int> ran{0};
+    pool.parallel_for(round % 4, [&](int, int) { ran.fetch_add(1); });
+    CHECK_EQ(ran.load(), round % 4);
+  }
+}
+
 TEST("two threads drive a pool each at the same time") {
   std::atomic<int> ran{0};
   const auto drive = [&] {
