@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { z } from 'zod'
 
 import { Agent, defineTool } from 'agentinfer'
@@ -233,16 +233,26 @@ describe('when', () => {
   const gate: Partial<HistoryOptions> = { ...always, rule: 'gate', keepRecent: 1, usualTurns: 40, load: 1, extraTurns: 0 }
 
   test('the gate swaps where scarce KV is lost and leaves the context alone where it is not', async () => {
+    // A turn takes a millisecond by a clock of its own: what holding a block costs is counted by the second, and a machine may stand still.
+    vi.useFakeTimers({ toFake: ['performance'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const tick = (what: string): Promise<void> => {
+      if (what === 'turn') vi.advanceTimersByTime(1)
+      return Promise.resolve()
+    }
     // Whoever has a turn finds that others' KV took the place of its own.
     const pause = (what: string): Promise<void> => {
       if (what === 'turn') scarce.engine.forget()
-      return Promise.resolve()
+      return tick(what)
     }
     const scarce = reader({ turns: 30, history: gate, kvTokens: 4000, pause })
-    expect(phases(await events(scarce.agent.run('Which codes?')))).toContain('swap')
-    const enough = reader({ turns: 30, history: gate, kvTokens: 4000 })
+    const run = scarce.agent.run('Which codes?')
+    const list = await events(run)
+    expect(await run.result).toMatchObject({ end: 'answer', answer: 'done' })
+    expect(phases(list)).toContain('swap')
+    const enough = reader({ turns: 30, history: gate, kvTokens: 4000, pause: tick })
     expect(phases(await events(enough.agent.run('Which codes?')))).toEqual([])
-    const plenty = reader({ turns: 30, history: gate })
+    const plenty = reader({ turns: 30, history: gate, pause: tick })
     expect(phases(await events(plenty.agent.run('Which codes?')))).toEqual([])
   })
 
